@@ -1,0 +1,36 @@
+package events
+
+// Decision is the trace that a decision leaves in its event: enough to make it
+// again. Outcome and facts are the event's own fields and the state at the
+// position.
+type Decision struct {
+	// Position is the size of the log whose state the decision was made on: it
+	// saw the effects of every event with a lower index and of no other.
+	Position uint64 `json:"position"`
+	// Rule is the rule that decided, by the name it has in Rules.
+	Rule string `json:"rule"`
+	// Rules is the version of the rules, such as "medledger-rules-1".
+	Rules string `json:"rules"`
+}
+
+func (d Decision) check() error {
+	if !isCode(d.Rules) || !isCode(d.Rule) {
+		return invalid("decision without a rule or a version of the rules")
+	}
+	return nil
+}
+
+// isCode reports whether s looks like a name that the ledger itself gives:
+// lower-case letters, digits, hyphens, at most 40 of them.
+func isCode(s string) bool {
+	if s == "" || len(s) > 40 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return true
+}

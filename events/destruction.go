@@ -1,0 +1,75 @@
+package events
+
+// The events of this file have the record that is destroyed as their subject.
+
+// DestructionStarted closes a record for ever. It is durable before the first
+// key is touched; a ledger that finds it without its RecordDestroyed completes
+// the destruction when it starts.
+type DestructionStarted struct {
+	// Actor asked for the destruction.
+	Actor ID `json:"actor"`
+	// Approver allowed it, and is somebody else.
+	Approver ID `json:"approver"`
+	// Decision allowed it.
+	Decision Decision `json:"decision"`
+	// Destruction names the destruction.
+	Destruction ID `json:"destruction"`
+	// Ground is why.
+	Ground Ground `json:"ground"`
+	// Versions is how many versions the record has.
+	Versions uint32 `json:"versions"`
+}
+
+// RecordDestroyed says that no key of the record exists any more.
+type RecordDestroyed struct {
+	// Custody says what the root key was kept in, and with it what the
+	// destruction withstands: "file" does not withstand an image of the disk
+	// that was taken before.
+	Custody string `json:"custody"`
+	// Destruction is the destruction that this completes.
+	Destruction ID `json:"destruction"`
+	// Keys is how many keys were destroyed.
+	Keys uint32 `json:"keys"`
+	// Method is how: "cryptographic-erase" (NIST SP 800-88).
+	Method string `json:"method"`
+}
+
+// How a record is destroyed, and where its root key was kept.
+const (
+	MethodCryptographicErase = "cryptographic-erase"
+	CustodyFile              = "file"
+)
+
+// EventType implements Data.
+func (*DestructionStarted) EventType() Type { return TypeDestructionStarted }
+
+// Check implements Data.
+func (d *DestructionStarted) Check() error {
+	switch {
+	case d.Actor.IsZero() || d.Approver.IsZero() || d.Destruction.IsZero():
+		return invalid("destruction without an id, an actor or an approver")
+	case d.Actor == d.Approver:
+		return invalid("destruction approved by the one who asked for it")
+	case !d.Ground.Valid():
+		return invalid("unknown ground of destruction")
+	case d.Versions == 0:
+		return invalid("destruction of a record without versions")
+	}
+	return d.Decision.check()
+}
+
+// EventType implements Data.
+func (*RecordDestroyed) EventType() Type { return TypeRecordDestroyed }
+
+// Check implements Data.
+func (d *RecordDestroyed) Check() error {
+	switch {
+	case d.Destruction.IsZero():
+		return invalid("destroyed without a destruction")
+	case d.Method != MethodCryptographicErase:
+		return invalid("unknown method of destruction")
+	case d.Custody != CustodyFile:
+		return invalid("unknown custody")
+	}
+	return nil
+}

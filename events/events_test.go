@@ -1,0 +1,274 @@
+package events_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/medledger/medledger/events"
+)
+
+var (
+	now = events.At(time.Date(2026, 11, 23, 20, 0, 0, 123456789, time.UTC))
+	id  = func(b byte) events.ID { return events.DerivedID(bytes.Repeat([]byte{b}, 16)) }
+)
+
+func decision() events.Decision {
+	return events.Decision{Position: 7, Rule: "treatment", Rules: "medledger-rules-1"}
+}
+
+func key(b byte) events.StatementKey {
+	return events.StatementKey{
+		Crv: "Ed25519", Kid: "AAAAAAAAAA" + string(rune('A'+4*b)), Kty: "OKP",
+		X: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+	}
+}
+
+// valid has one good value of every type.
+func valid() []events.Data {
+	return []events.Data{
+		&events.LedgerOpened{Created: now, Origin: "clinic.example/ledger", StatementKeys: []events.StatementKey{key(0)}},
+		&events.KeyRotated{Previous: 3, StatementKeys: []events.StatementKey{key(0), key(1)}},
+		&events.ActorRegistered{By: id(1), Decision: decision(), Organisation: id(2), Role: events.RoleNurse},
+		&events.ActorRegisteredV1{By: id(1), Decision: decision(), Organisation: id(2), Role: events.RoleNurse},
+		&events.RecordOriginated{
+			Actor: id(1), Confidentiality: events.Normal, Decision: decision(), Kind: events.KindChart,
+			Organisation: id(2), Patient: id(3), Size: 1024,
+		},
+		&events.RecordAmended{Actor: id(1), Decision: decision(), Size: 1, Version: 2},
+		&events.RecordAccessed{Actor: id(1), Decision: decision(), Purpose: events.PurposeTreatment, Version: 1},
+		&events.AccessRefused{Action: events.ActionAccess, Actor: id(1), Decision: decision()},
+		&events.RecordDisclosed{
+			Actor: id(1), Decision: decision(), Purpose: events.PurposePublic, Recipient: id(4), Share: id(5), Until: now, Version: 1,
+		},
+		&events.RecordReceived{Actor: id(1), Decision: decision(), Share: id(5), Version: 1},
+		&events.DestructionStarted{
+			Actor: id(1), Approver: id(2), Decision: decision(), Destruction: id(6), Ground: events.GroundPatientRequest, Versions: 1,
+		},
+		&events.RecordDestroyed{Custody: events.CustodyFile, Destruction: id(6), Keys: 1, Method: events.MethodCryptographicErase},
+	}
+}
+
+func TestEveryTypeIsKnownAndChecked(t *testing.T) {
+	seen := make(map[events.Type]bool)
+	for _, data := range valid() {
+		seen[data.EventType()] = true
+		if err := data.Check(); err != nil {
+			t.Errorf("%s: a good value is refused: %v", data.EventType(), err)
+		}
+		empty, err := events.New(data.EventType())
+		if err != nil || reflect.TypeOf(empty) != reflect.TypeOf(data) {
+			t.Errorf("New(%s) = %T, %v", data.EventType(), empty, err)
+		} else if err := empty.Check(); !errors.Is(err, events.ErrInvalid) {
+			t.Errorf("%s: empty data passes its check: %v", data.EventType(), err)
+		}
+	}
+	for _, typ := range events.Types() {
+		if !seen[typ] {
+			t.Errorf("no example of %s", typ)
+		}
+	}
+}
+
+// TestFieldsAreCanonical holds the structs to what a second implementation
+// relies on: lower camel case, in the order of RFC 8785, every one documented
+// by its tag.
+func TestFieldsAreCanonical(t *testing.T) {
+	for _, data := range valid() {
+		typ := reflect.TypeOf(data).Elem()
+		last := ""
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name == "" || name[0] < 'a' || name[0] > 'z' || strings.ContainsAny(name, "_- ") {
+				t.Errorf("%s.%s has the JSON name %q", typ.Name(), typ.Field(i).Name, name)
+			}
+			if name <= last {
+				t.Errorf("%s: %q stands after %q", typ.Name(), name, last)
+			}
+			last = name
+		}
+	}
+}
+
+func TestJSONRoundTrip(t *testing.T) {
+	for _, data := range valid() {
+		raw, err := json.Marshal(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := events.New(data.EventType())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(raw, back); err != nil || !reflect.DeepEqual(back, data) {
+			t.Errorf("%s became %+v, %v", raw, back, err)
+		}
+	}
+}
+
+func TestUnknownTypes(t *testing.T) {
+	for typ, want := range map[events.Type]error{
+		"medledger.record.accessed.v2":         events.ErrUnknownVersion,
+		"medledger.record.accessed.v99999":     events.ErrUnknownType,
+		"medledger.record.sold.v1":             events.ErrUnknownType,
+		"medledger.record.accessed":            events.ErrUnknownType,
+		"":                                     events.ErrUnknownType,
+		events.Type(strings.Repeat("x", 1000)): events.ErrUnknownType,
+	} {
+		_, err := events.New(typ)
+		if !errors.Is(err, want) {
+			t.Errorf("New(%.40q): %v, want %v", typ, err, want)
+		}
+		if err != nil && len(err.Error()) > 250 {
+			t.Errorf("New(%.40q): the message has %d bytes", typ, len(err.Error()))
+		}
+	}
+}
+
+func TestUpcast(t *testing.T) {
+	old := &events.ActorRegisteredV1{By: id(1), Decision: decision(), Organisation: id(2), Role: events.RoleNurse}
+	before := events.Event{ID: id(9), Source: "a", Type: events.TypeActorRegisteredV1, Subject: id(8), Time: now, Data: old}
+	after := events.Upcast(before)
+	want := before
+	want.Type = events.TypeActorRegistered
+	want.Data = &events.ActorRegistered{By: id(1), Decision: decision(), Organisation: id(2), Role: events.RoleNurse}
+	if !reflect.DeepEqual(after, want) {
+		t.Errorf("got %+v, want %+v", after, want)
+	}
+	if again := events.Upcast(after); !reflect.DeepEqual(again, after) {
+		t.Error("a second upcast changes the event")
+	}
+}
+
+func TestDataOutOfBounds(t *testing.T) {
+	for name, data := range map[string]events.Data{
+		"unknown role":         &events.ActorRegistered{Decision: decision(), Organisation: id(2), Role: "king"},
+		"patient of a nurse":   &events.ActorRegistered{Decision: decision(), Organisation: id(2), Role: events.RoleNurse, Patient: id(1)},
+		"patient without one":  &events.ActorRegistered{Decision: decision(), Organisation: id(2), Role: events.RolePatient},
+		"text for a purpose":   &events.RecordAccessed{Actor: id(1), Decision: decision(), Purpose: "because", Version: 1},
+		"text for a rule":      &events.RecordAccessed{Actor: id(1), Decision: events.Decision{Rule: "Mr Smith", Rules: "r"}, Purpose: events.PurposeLegal, Version: 1},
+		"version zero":         &events.RecordAccessed{Actor: id(1), Decision: decision(), Purpose: events.PurposeLegal},
+		"amended to version 1": &events.RecordAmended{Actor: id(1), Decision: decision(), Version: 1},
+		"negative size":        &events.RecordAmended{Actor: id(1), Decision: decision(), Version: 2, Size: -1},
+		"unsafe size":          &events.RecordAmended{Actor: id(1), Decision: decision(), Version: 2, Size: 1 << 53},
+		"approved alone": &events.DestructionStarted{
+			Actor: id(1), Approver: id(1), Decision: decision(), Destruction: id(6), Ground: events.GroundPatientRequest, Versions: 1,
+		},
+		"no keys":       &events.KeyRotated{},
+		"repeated keys": &events.KeyRotated{StatementKeys: []events.StatementKey{key(0), key(0)}},
+		"an RSA key":    &events.KeyRotated{StatementKeys: []events.StatementKey{{Kty: "RSA", Kid: key(0).Kid, X: key(0).X, Crv: "Ed25519"}}},
+		"until 1970":    &events.RecordDisclosed{Actor: id(1), Decision: decision(), Purpose: events.PurposePublic, Recipient: id(4), Share: id(5), Version: 1},
+	} {
+		if err := data.Check(); !errors.Is(err, events.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestEventOutOfBounds(t *testing.T) {
+	good := events.Event{
+		ID: id(1), Source: "clinic.example", Type: events.TypeRecordAccessed, Subject: id(2), Time: now,
+		Data: &events.RecordAccessed{Actor: id(1), Decision: decision(), Purpose: events.PurposeTreatment, Version: 1},
+	}
+	if err := good.Check(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*events.Event){
+		"no data":      func(e *events.Event) { e.Data = nil },
+		"another type": func(e *events.Event) { e.Type = events.TypeRecordAmended },
+		"no id":        func(e *events.Event) { e.ID = events.ID{} },
+		"no subject":   func(e *events.Event) { e.Subject = events.ID{} },
+		"no time":      func(e *events.Event) { e.Time = 0 },
+		"bad data":     func(e *events.Event) { e.Data = &events.RecordAccessed{} },
+		"no source":    func(e *events.Event) { e.Source = "" },
+		"a plus":       func(e *events.Event) { e.Source = "a+b" },
+		"upper case":   func(e *events.Event) { e.Source = "Clinic" },
+		"long source":  func(e *events.Event) { e.Source = strings.Repeat("a", events.MaxOrigin+1) },
+		"created at another time": func(e *events.Event) {
+			e.Type = events.TypeLedgerOpened
+			e.Data = &events.LedgerOpened{Created: now + 1, Origin: e.Source, StatementKeys: []events.StatementKey{key(0)}}
+		},
+	} {
+		e := good
+		spoil(&e)
+		if err := e.Check(); !errors.Is(err, events.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestID(t *testing.T) {
+	for version, made := range map[byte]func() (events.ID, error){
+		'4': func() (events.ID, error) { return events.NewID(rand.Reader) },
+		'7': func() (events.ID, error) { return events.NewEventID(time.Now(), rand.Reader) },
+		'8': func() (events.ID, error) { return id(200), nil },
+	} {
+		id, err := made()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := id.String()
+		back, err := events.ParseID(s)
+		if err != nil || back != id || s[14] != version || !strings.ContainsRune("89ab", rune(s[19])) {
+			t.Errorf("%s: %v, %v", s, back, err)
+		}
+	}
+	if _, err := events.NewID(bytes.NewReader(nil)); err == nil {
+		t.Error("an id without randomness")
+	}
+	early, _ := events.NewEventID(time.UnixMilli(1), rand.Reader)
+	late, _ := events.NewEventID(time.UnixMilli(2), rand.Reader)
+	if bytes.Compare(early[:], late[:]) >= 0 {
+		t.Error("event ids do not sort by age")
+	}
+}
+
+func FuzzParseID(f *testing.F) {
+	f.Add(id(7).String())
+	f.Add("00000000-0000-0000-0000-000000000000")
+	f.Add("0FFFFFFF-0000-0000-0000-000000000000")
+	f.Add("-0000000-0000-0000-0000-000000000000")
+	f.Fuzz(func(t *testing.T, s string) {
+		id, err := events.ParseID(s)
+		if err == nil && id.String() != s {
+			t.Errorf("%q reads as %q", s, id)
+		}
+		if err != nil && !errors.Is(err, events.ErrBadID) {
+			t.Errorf("%q: %v", s, err)
+		}
+	})
+}
+
+func TestTimestamp(t *testing.T) {
+	if got := now.String(); got != "2026-11-23T20:00:00.123456Z" {
+		t.Error(got)
+	}
+	if got := now.Add(time.Second); got.Time().Sub(now.Time()) != time.Second {
+		t.Error(got)
+	}
+	if _, err := events.Timestamp(0).MarshalText(); !errors.Is(err, events.ErrInvalid) {
+		t.Error("1970 is written")
+	}
+}
+
+func FuzzTimestamp(f *testing.F) {
+	f.Add("2026-11-23T20:00:00.123456Z")
+	f.Add("2026-11-23T20:00:00,123456Z")
+	f.Add("2026-11-23T20:00:00.123456+00:00")
+	f.Add("1969-11-23T20:00:00.123456Z")
+	f.Add("2026-02-30T20:00:00.123456Z")
+	f.Fuzz(func(t *testing.T, s string) {
+		var ts events.Timestamp
+		if err := ts.UnmarshalText([]byte(s)); err != nil {
+			return
+		}
+		if back, err := ts.MarshalText(); err != nil || string(back) != s {
+			t.Errorf("%q reads as %q, %v", s, back, err)
+		}
+	})
+}

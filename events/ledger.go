@@ -1,0 +1,73 @@
+package events
+
+import "encoding/base64"
+
+// LedgerOpened is the first event of every ledger, at log index 0.
+type LedgerOpened struct {
+	// Created is the time at which the ledger was made; the event's own.
+	Created Timestamp `json:"created"`
+	// Origin is the name of the log; the event's source.
+	Origin string `json:"origin"`
+	// StatementKeys are the keys that may sign statements, this one included.
+	StatementKeys []StatementKey `json:"statementKeys"`
+}
+
+// KeyRotated replaces the keys that may sign statements. It is signed by a key
+// of the set that it replaces; from the next index on only the new set holds.
+type KeyRotated struct {
+	// Previous is the log index of the announcement that this one replaces.
+	Previous uint64 `json:"previous"`
+	// StatementKeys are the keys that may sign from the next index on.
+	StatementKeys []StatementKey `json:"statementKeys"`
+}
+
+// StatementKey is an Ed25519 public key as a JSON Web Key (RFC 8037).
+type StatementKey struct {
+	Crv string `json:"crv"` // "Ed25519"
+	Kid string `json:"kid"` // see verifier/statement
+	Kty string `json:"kty"` // "OKP"
+	X   string `json:"x"`   // the public key in unpadded base64url
+}
+
+// MaxStatementKeys is how many keys may sign at one time.
+const MaxStatementKeys = 8
+
+// EventType implements Data.
+func (*LedgerOpened) EventType() Type { return TypeLedgerOpened }
+
+// Check implements Data.
+func (d *LedgerOpened) Check() error {
+	if err := d.Created.check("created"); err != nil {
+		return err
+	}
+	if err := CheckOrigin(d.Origin); err != nil {
+		return err
+	}
+	return checkKeys(d.StatementKeys)
+}
+
+// EventType implements Data.
+func (*KeyRotated) EventType() Type { return TypeKeyRotated }
+
+// Check implements Data.
+func (d *KeyRotated) Check() error { return checkKeys(d.StatementKeys) }
+
+func checkKeys(keys []StatementKey) error {
+	if len(keys) == 0 || len(keys) > MaxStatementKeys {
+		return invalid("%d statement keys, want 1 to %d", len(keys), MaxStatementKeys)
+	}
+	kids := make(map[string]bool)
+	for _, k := range keys {
+		if k.Kty != "OKP" || k.Crv != "Ed25519" {
+			return invalid("statement key is not an Ed25519 key")
+		}
+		if x, err := base64.RawURLEncoding.Strict().DecodeString(k.X); err != nil || len(x) != 32 {
+			return invalid("statement key's x is not 32 bytes of base64url")
+		}
+		if kid, err := base64.RawURLEncoding.Strict().DecodeString(k.Kid); err != nil || len(kid) != 8 || kids[k.Kid] {
+			return invalid("statement key's kid is repeated or not 8 bytes of base64url")
+		}
+		kids[k.Kid] = true
+	}
+	return nil
+}

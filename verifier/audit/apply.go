@@ -1,0 +1,287 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/life"
+	"github.com/medledger/medledger/verifier/proof"
+)
+
+// found adds a finding to the report.
+func (a *auditor) found(f Finding) {
+	a.report.Counts[f.What]++
+	if len(a.report.Findings) < a.options.MaxFindings {
+		a.report.Findings = append(a.report.Findings, f)
+	}
+}
+
+// blame makes a finding of a source's defect, and returns every other error.
+func (a *auditor) blame(err error) error {
+	var defect *DefectError
+	if errors.As(err, &defect) {
+		a.found(defect.Finding)
+		return nil
+	}
+	return err
+}
+
+// applyStage takes the batches in the order of the log and ends with the tree.
+func (a *auditor) applyStage(ctx context.Context, toApply <-chan *batch) error {
+	size := a.report.Checkpoint.Size
+	a.compareKept(0, nil)
+	var edge []tlog.Hash // of the last bundle, if it is not full
+	for a.report.Checked < size {
+		b, err := next(ctx, toApply)
+		if err != nil {
+			return err
+		}
+		for _, f := range b.findings {
+			a.found(f)
+		}
+		if b.err != nil {
+			return fmt.Errorf("reading the statements from index %d on: %w", b.first(), b.err)
+		}
+		if b.missing {
+			a.judgeKept(false)
+			return nil // there is no more to be checked, and a finding says so
+		}
+		for i := range b.items {
+			a.apply(b.first()+uint64(i), &b.items[i])
+		}
+		if edge, err = a.grow(ctx, b); err != nil {
+			return err
+		}
+		a.report.Checked += uint64(len(b.items))
+		if a.options.Progress != nil {
+			a.options.Progress(a.report.Checked, size)
+		}
+	}
+	if src, ok := a.src.(sealedSource); ok {
+		findings, err := src.seals(ctx)
+		if err != nil {
+			return fmt.Errorf("reading the seals of the event store: %w", err)
+		}
+		for _, f := range findings {
+			a.found(f)
+		}
+	}
+	return a.finish(ctx, edge)
+}
+
+// next returns the next batch when it has been through the stages before.
+func next(ctx context.Context, toApply <-chan *batch) (*batch, error) {
+	select {
+	case b, open := <-toApply:
+		if open && wait(ctx, b.verified) {
+			return b, nil
+		}
+	case <-ctx.Done():
+	}
+	return nil, fmt.Errorf("auditing: %w", context.Cause(ctx))
+}
+
+// apply checks a statement against everything before it. One that is not
+// verified says nothing, so its event is not applied.
+func (a *auditor) apply(index uint64, it *item) {
+	defer a.advance(index)
+	if it.err != nil {
+		a.found(it.bad(index))
+		return
+	}
+	a.report.Verified++
+	e := events.Upcast(it.statement.Event)
+	if origin := a.options.Verifier.Name(); index == 0 && e.Source != origin {
+		a.found(it.finding(index, StatementOrigin, fmt.Sprintf("it opens the ledger %q in the log %q", e.Source, origin)))
+	}
+	a.label(index, it)
+	if earlier, repeated := a.seen[e.ID]; repeated {
+		a.found(it.finding(index, EventRepeated, fmt.Sprintf("event %v stands at index %d already", e.ID, earlier)))
+		return
+	}
+	a.seen[e.ID] = index
+	if err := a.state.Apply(index, e); err != nil {
+		a.found(it.illegal(index, err))
+		return
+	}
+	a.count(index, e)
+}
+
+// advance makes the state expect the event after index, also if the one at index
+// was not applied: it is one finding, and not one for every event after it.
+func (a *auditor) advance(index uint64) {
+	if h := a.state.Head(); h.Size == index {
+		h.Size++
+		a.state.Restore(h)
+	}
+}
+
+// label checks that a store keeps a statement under its own id and stream.
+func (a *auditor) label(index uint64, it *item) {
+	if !it.leaf.label {
+		return
+	}
+	e := it.statement.Event
+	if it.id != e.ID {
+		a.found(it.finding(index, StoreLabel, fmt.Sprintf("the event store keeps it as event %v, but it is event %v", it.id, e.ID)))
+	}
+	if want := streamOf(e); it.stream != want {
+		a.found(it.finding(index, StoreLabel, fmt.Sprintf("the event store keeps it in the stream %.80q, but it belongs to %q", it.stream, want)))
+	}
+}
+
+// count adds a legal event to the report.
+func (a *auditor) count(index uint64, e events.Event) {
+	r := a.report
+	if r.First == 0 {
+		r.First = e.Time
+	}
+	r.Last = e.Time
+	r.ByType[e.Type]++
+	switch d := e.Data.(type) {
+	case *events.LedgerOpened:
+		r.announced(index, d.StatementKeys)
+	case *events.KeyRotated:
+		r.announced(index, d.StatementKeys)
+	}
+}
+
+func (r *Report) announced(index uint64, keys []events.StatementKey) {
+	a := Announcement{Index: index}
+	for _, k := range keys {
+		a.Keys = append(a.Keys, k.Kid)
+	}
+	r.Announcements = append(r.Announcements, a)
+}
+
+// grow adds a batch to the tree, compares the tiles that this completes, and
+// compares the kept checkpoint if it falls within. It returns the hashes of a
+// bundle that is not full.
+func (a *auditor) grow(ctx context.Context, b *batch) ([]tlog.Hash, error) {
+	hashes := make([]tlog.Hash, len(b.items))
+	for i := range b.items {
+		hashes[i] = b.items[i].hash
+	}
+	a.compareKept(b.first(), hashes)
+	if len(hashes) < proof.TileWidth {
+		return hashes, nil
+	}
+	for _, full := range a.tree.add(b.tile.Index, b.root) {
+		if err := a.compareTile(ctx, full.tile, full.hashes); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (a *auditor) compareTile(ctx context.Context, t proof.Tile, want []tlog.Hash) error {
+	differs, err := compare(ctx, a.src, t, want)
+	if err := a.blame(err); err != nil {
+		return fmt.Errorf("reading %s: %w", proof.FormatPath(t), err)
+	}
+	if differs != nil {
+		a.found(differs.finding(t))
+	}
+	return nil
+}
+
+// finish compares the partial tiles above the leaves and the root.
+func (a *auditor) finish(ctx context.Context, edge []tlog.Hash) error {
+	c := a.report.Checkpoint
+	for _, t := range proof.EdgeTiles(c.Size) {
+		if t.Level == 0 {
+			continue // compared with its bundle
+		}
+		if err := a.compareTile(ctx, t, a.tree.edge[t.Level]); err != nil {
+			return err
+		}
+	}
+	root := a.tree.root(edge)
+	if root != c.Root {
+		a.found(Finding{
+			What:     RootMismatch,
+			Why:      fmt.Sprintf("the %d statements do not give the root hash that the log's key signed for them", c.Size),
+			Evidence: []Exhibit{{"checkpoint", string(a.report.Signed)}, {"computed root", root.String()}},
+		})
+	}
+	a.judgeKept(root == c.Root)
+	a.report.Complete = true
+	return nil
+}
+
+// compareKept compares the kept checkpoint if the tree that it covers ends
+// among the given hashes, which follow the first leaves of the tree so far.
+func (a *auditor) compareKept(first uint64, hashes []tlog.Hash) {
+	kept := a.report.Kept
+	if kept == nil || kept.Size < first || kept.Size > first+uint64(len(hashes)) {
+		return
+	}
+	root := a.tree.root(hashes[:kept.Size-first])
+	a.report.KeptHolds = root == kept.Root
+	a.keptRoot = &root
+}
+
+// judgeKept reports what became of the kept checkpoint. That the log's key has
+// signed two histories is only shown if the statements are those that it signed
+// now.
+func (a *auditor) judgeKept(signedNow bool) {
+	kept := a.report.Kept
+	if kept == nil || a.report.KeptHolds {
+		return
+	}
+	f := Finding{Evidence: []Exhibit{{"kept checkpoint", string(a.options.Kept)}, {"checkpoint", string(a.report.Signed)}}}
+	switch {
+	case kept.Size > a.report.Checkpoint.Size:
+		f.What, f.Located, f.Index = KeptLarger, true, a.report.Checkpoint.Size
+		f.Why = fmt.Sprintf("the kept checkpoint covers %d statements, the log has only %d left: its tail was removed, or it was put back to an older state", kept.Size, a.report.Checkpoint.Size)
+	case a.keptRoot == nil:
+		return // the statements that it covers are missing, which is a finding
+	case signedNow:
+		f.What = KeptFork
+		f.Why = fmt.Sprintf("the log's first %d statements are not those of the kept checkpoint: the log's key has signed two histories", kept.Size)
+	default:
+		f.What = KeptMismatch
+		f.Why = fmt.Sprintf("the log's first %d statements are not those of the kept checkpoint", kept.Size)
+	}
+	if a.keptRoot != nil {
+		f.Evidence = append(f.Evidence, Exhibit{fmt.Sprintf("computed root of the first %d", kept.Size), a.keptRoot.String()})
+	}
+	a.found(f)
+}
+
+// summarise reports what the state has come to.
+func (a *auditor) summarise() {
+	r := a.report
+	r.Actors, r.Records = a.state.Counts()
+	a.state.Records(func(_ events.ID, record *life.Record) bool {
+		switch record.Phase {
+		case life.Destroying:
+			r.Destroying++
+		case life.Destroyed:
+			r.Destroyed++
+		}
+		return true
+	})
+}
+
+// streamOf names the stream that an event store keeps an event in: that of its
+// subject. A refusal is kept with the record, or with the actor if there is no
+// such record.
+func streamOf(e events.Event) string {
+	kind := "record-"
+	switch d := e.Data.(type) {
+	case *events.LedgerOpened, *events.KeyRotated:
+		kind = "ledger-"
+	case *events.ActorRegistered, *events.ActorRegisteredV1:
+		kind = "actor-"
+	case *events.AccessRefused:
+		if e.Subject == d.Actor {
+			kind = "actor-"
+		}
+	}
+	return kind + e.Subject.String()
+}

@@ -1,0 +1,549 @@
+package audit_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/archive"
+	"github.com/medledger/medledger/verifier/audit"
+	"github.com/medledger/medledger/verifier/audit/audittest"
+	"github.com/medledger/medledger/verifier/proof"
+)
+
+func story() *audittest.History {
+	h := audittest.New("a")
+	h.Story()
+	return h
+}
+
+// export exports a source.
+func export(t *testing.T, src archive.Source) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := archive.Write(t.Context(), &b, src); err != nil {
+		t.Fatalf("exporting: %v", err)
+	}
+	return b.Bytes()
+}
+
+func openExport(t *testing.T, b []byte) audit.Source {
+	t.Helper()
+	src, err := audit.NewExport(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatalf("opening the export: %v", err)
+	}
+	return src
+}
+
+func folder(files audittest.Files) *audit.Dir {
+	m := make(fstest.MapFS)
+	for name, data := range files {
+		m[name] = &fstest.MapFile{Data: data}
+	}
+	return audit.NewDir(m)
+}
+
+// TestHonest audits honest logs of sizes at and around the edges of tiles, from
+// every kind of source.
+func TestHonest(t *testing.T) {
+	whole := audittest.New("a")
+	whole.Story()
+	whole.Fill(600)
+	for _, size := range []int{1, 2, 7, 22, 255, 256, 257, 512, 600} {
+		h := *whole
+		h.Events, h.Statements = h.Events[:size], h.Statements[:size]
+		served := h.Serve()
+		sources := map[string]audit.Source{
+			"served": served, "folder": folder(h.Folder(100)), "export": openExport(t, export(t, served)),
+		}
+		for name, src := range sources {
+			r, err := audit.Log(t.Context(), src, audit.Options{Verifier: h.Verifier})
+			if err != nil || !r.OK() || r.Verified != uint64(size) {
+				t.Fatalf("%s of %d: error %v, findings %v", name, size, err, r.Findings)
+			}
+		}
+	}
+}
+
+// TestKept compares honest logs with checkpoints of every size that matters.
+func TestKept(t *testing.T) {
+	h := audittest.New("a")
+	h.Story()
+	h.Fill(520)
+	for _, size := range []int{0, 1, 255, 256, 257, 512, 519, 520} {
+		kept := audittest.Serve(h.Statements[:size], h.LogSigner)["checkpoint"]
+		r, err := audit.Log(t.Context(), h.Serve(), audit.Options{Verifier: h.Verifier, Kept: kept})
+		if err != nil || !r.OK() || !r.KeptHolds || r.Kept.Size != uint64(size) {
+			t.Errorf("kept %d: error %v, findings %v", size, err, r.Findings)
+		}
+	}
+}
+
+func TestEmptyLog(t *testing.T) {
+	h := audittest.New("a")
+	r, err := audit.Log(t.Context(), h.Serve(), audit.Options{Verifier: h.Verifier})
+	if err != nil || !r.OK() || r.Checked != 0 {
+		t.Errorf("error %v, findings %v", err, r.Findings)
+	}
+}
+
+func TestReport(t *testing.T) {
+	h := story()
+	r, err := audit.Log(t.Context(), h.Serve(), audit.Options{Verifier: h.Verifier})
+	if err != nil || !r.OK() {
+		t.Fatalf("error %v, findings %v", err, r.Findings)
+	}
+	if r.Actors != 5 || r.Records != 2 || r.Destroyed != 1 || r.Destroying != 0 {
+		t.Errorf("%d actors, %d records, %d destroyed, %d being destroyed", r.Actors, r.Records, r.Destroyed, r.Destroying)
+	}
+	if r.First != h.Events[0].Time || r.Last != h.Events[21].Time {
+		t.Errorf("from %v to %v", r.First, r.Last)
+	}
+	if len(r.Announcements) != 2 || r.Announcements[1].Index != 13 || r.Announcements[1].Keys[0] != h.Signer.JWK().Kid {
+		t.Errorf("announcements %v", r.Announcements)
+	}
+	var events uint64
+	for _, n := range r.ByType {
+		events += n
+	}
+	if events != 22 || r.ByType["medledger.record.accessed.v1"] != 3 {
+		t.Errorf("by type %v", r.ByType)
+	}
+}
+
+// lie is a history or what is served of it, falsified.
+type lie struct {
+	name string
+	// tell changes a story, whose index, sizes and subjects are known, and
+	// returns what is served.
+	tell func(t *testing.T, h *audittest.History) audit.Source
+	kept func(h *audittest.History) []byte
+	// want are the findings, all of them, with their indices if they have one.
+	want []string
+}
+
+// swap exchanges two statements and signs the tree anew.
+func swap(h *audittest.History, i, j int) {
+	h.Events[i], h.Events[j] = h.Events[j], h.Events[i]
+	h.Statements[i], h.Statements[j] = h.Statements[j], h.Statements[i]
+}
+
+var lies = []lie{
+	{name: "flipped byte in a statement, nothing else changed", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		changed := slices.Clone(h.Statements)
+		changed[8] = bytes.Replace(changed[8], []byte("TREAT"), []byte("HRESCH")[:5], 1)
+		served["tile/entries/000.p/22"], _ = proof.FormatBundle(changed)
+		return served
+	}, want: []string{"tile-mismatch 8", "statement-malformed 8", "root-mismatch"}},
+	{name: "purpose changed to another that exists, tree made anew, checkpoint left", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		signed := h.Serve()["checkpoint"]
+		h.Statements[8] = bytes.Replace(h.Statements[8], []byte(`"version":1`), []byte(`"version":2`), 1)
+		served := h.Serve()
+		served["checkpoint"] = signed
+		return served
+	}, want: []string{"statement-signature 8", "root-mismatch"}},
+	{name: "tail removed, checkpoint left", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(10)
+		delete(files, "store/00000000000000000020.seg")
+		return folder(files)
+	}, want: []string{"statements-missing 20"}},
+	{name: "tail removed within a segment", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(10)
+		files["store/00000000000000000020.seg"] = audittest.Segment(20, h.Records()[20:21], false)
+		return folder(files)
+	}, want: []string{"statements-missing 21"}},
+	{name: "segment cut", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(100)
+		name := "store/00000000000000000000.seg"
+		files[name] = files[name][:len(files[name])-7]
+		return folder(files)
+	}, want: []string{"statements-missing 21"}},
+	{name: "segment in the middle removed", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(10)
+		delete(files, "store/00000000000000000010.seg")
+		return folder(files)
+	}, want: []string{"store-damaged"}},
+	{name: "flipped byte in a segment", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(100)
+		segment := files["store/00000000000000000000.seg"]
+		segment[len(segment)-300] ^= 1
+		return folder(files)
+	}, want: []string{"store-damaged 21"}},
+	{name: "flipped byte in a sealed segment", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(15)
+		files["store/00000000000000000000.seg"][400] ^= 1
+		return folder(files)
+	}, want: []string{"store-damaged 0"}},
+	{name: "store moves an event to another record's stream and repairs its checksums", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(100)
+		records := h.Records()
+		records[8].Stream = records[9].Stream
+		files["store/00000000000000000000.seg"] = audittest.Segment(0, records, false)
+		return folder(files)
+	}, want: []string{"store-label 8"}},
+	{name: "store keeps an event under another id", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(100)
+		records := h.Records()
+		records[8].ID = records[9].ID
+		files["store/00000000000000000000.seg"] = audittest.Segment(0, records, false)
+		return folder(files)
+	}, want: []string{"store-label 8"}},
+	{name: "seal of a segment that was rewritten", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(10)
+		whole, half := files["store/00000000000000000000.seg"], h.Records()[:10]
+		half[9].Stream = "record-" + half[8].ID.String()
+		changed := audittest.Segment(0, half, true)
+		// The records of one, the footer of the other.
+		n := len(audittest.Segment(0, half, false))
+		files["store/00000000000000000000.seg"] = append(changed[:n:n], whole[n:]...)
+		return folder(files)
+	}, want: []string{"store-label 9", "store-damaged 0"}},
+	{name: "swapped events, checkpoint left", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		swap(h, 8, 9)
+		served["tile/entries/000.p/22"] = h.Serve()["tile/entries/000.p/22"]
+		return served
+	}, want: []string{"tile-mismatch 8", "event-illegal 8", "root-mismatch"}},
+	{name: "swapped events, by somebody who has the log's key", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		swap(h, 8, 9)
+		return h.Serve()
+	}, want: []string{"event-illegal 8"}},
+	{name: "forged statement, by somebody who has the log's key", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Resign(8, audittest.StatementKey("forger"), func(*events.Event) {})
+		return h.Serve()
+	}, want: []string{"statement-key 8"}},
+	{name: "event moved to another record without the statement key", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		other := h.Events[7].Subject.String()
+		h.Statements[8] = bytes.Replace(h.Statements[8], []byte(h.Events[8].Subject.String()), []byte(other), 1)
+		return h.Serve()
+	}, want: []string{"statement-signature 8"}},
+	{name: "replayed statement", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Events = append(h.Events, h.Events[21])
+		h.Statements = append(h.Statements, h.Statements[21])
+		return h.Serve()
+	}, want: []string{"event-repeated 22"}},
+	{name: "access to a destroyed record", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Access(h.Events[6].Subject)
+		h.Access(h.Events[7].Subject) // what follows is judged by itself
+		return h.Serve()
+	}, want: []string{"event-illegal 22"}},
+	{name: "clock that steps back", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Resign(21, h.Signer, func(e *events.Event) { e.Time = h.Events[3].Time })
+		return h.Serve()
+	}, want: []string{"event-illegal 21"}},
+	{name: "retired statement key", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Resign(14, audittest.StatementKey("a"), func(*events.Event) {})
+		return h.Serve()
+	}, want: []string{"statement-retired-key 14"}},
+	{name: "statement key used before its announcement", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Resign(12, h.Signer, func(*events.Event) {})
+		return h.Serve()
+	}, want: []string{"statement-key 12"}},
+	{name: "announcement that replaces another than the last", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Resign(13, audittest.StatementKey("a"), func(e *events.Event) { e.Data.(*events.KeyRotated).Previous = 2 })
+		h.Events, h.Statements = h.Events[:14], h.Statements[:14]
+		return h.Serve()
+	}, want: []string{"announcement-broken 13"}},
+	{name: "unknown version of an event", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Statements[8] = bytes.ReplaceAll(h.Statements[8], []byte("record.accessed.v1"), []byte("record.accessed.v7"))
+		return h.Serve()
+	}, want: []string{"event-unknown 8"}},
+	{name: "leaf that is no statement", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		h.Statements[8] = []byte("not a statement")
+		return h.Serve()
+	}, want: []string{"statement-malformed 8"}},
+	{name: "hash tile that does not match", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		served["tile/0/000.p/22"][5*32] ^= 1
+		return served
+	}, want: []string{"tile-mismatch 5"}},
+	{name: "hash tile of a higher level that does not match", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Fill(600).Serve()
+		served["tile/1/000.p/2"][32] ^= 1
+		return served
+	}, want: []string{"tile-mismatch 256"}},
+	{name: "hash tile that is too short", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		served["tile/0/000.p/22"] = served["tile/0/000.p/22"][:32]
+		return served
+	}, want: []string{"tile-mismatch 0"}},
+	{name: "hash tile removed", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Fill(300).Folder(1000)
+		delete(files, "log/tile/0/001.p/44")
+		return folder(files)
+	}, want: []string{"tile-missing 256"}},
+	{name: "entry bundle that is cut", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		served["tile/entries/000.p/22"] = served["tile/entries/000.p/22"][:1000]
+		return served
+	}, want: []string{"bundle-malformed 0"}},
+	{name: "whole history rewritten, with the wrong log key", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		forged := audittest.New("forger")
+		forged.Story()
+		return forged.Serve()
+	}, want: []string{"checkpoint-signature"}},
+	{name: "checkpoint changed", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		served["checkpoint"] = bytes.Replace(served["checkpoint"], []byte("\n22\n"), []byte("\n21\n"), 1)
+		return served
+	}, want: []string{"checkpoint-signature"}},
+	{name: "checkpoint that is none", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		served := h.Serve()
+		served["checkpoint"] = []byte("hello")
+		return served
+	}, want: []string{"checkpoint-malformed"}},
+	{name: "log of another origin", tell: func(_ *testing.T, _ *audittest.History) audit.Source {
+		other := audittest.NewOf("elsewhere.example/ledger", "a")
+		other.Story()
+		return other.Serve()
+	}, want: []string{"checkpoint-origin"}},
+	{name: "statements of another origin under the log's key", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		other := audittest.NewOf("elsewhere.example/ledger", "a")
+		other.Story()
+		return audittest.Serve(other.Statements, h.LogSigner)
+	}, want: []string{"statement-origin 0"}},
+	{name: "kept checkpoint from a fork", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		return h.Serve()
+	}, kept: func(h *audittest.History) []byte {
+		fork := audittest.New("a").Open()
+		fork.Fill(12)
+		return fork.Serve()["checkpoint"]
+	}, want: []string{"kept-fork"}},
+	{name: "kept checkpoint of the same size with another root", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		return h.Serve()
+	}, kept: func(h *audittest.History) []byte {
+		return audittest.New("a").Open().Fill(22).Serve()["checkpoint"]
+	}, want: []string{"kept-fork"}},
+	{name: "kept checkpoint larger than the log", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		return audittest.Serve(h.Statements[:20], h.LogSigner)
+	}, kept: func(h *audittest.History) []byte { return h.Serve()["checkpoint"] }, want: []string{"kept-larger 20"}},
+	{name: "kept checkpoint, and statements that are neither its nor the log's", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		signed := h.Serve()["checkpoint"]
+		h.Statements[8] = bytes.Replace(h.Statements[8], []byte(`"version":1`), []byte(`"version":2`), 1)
+		served := h.Serve()
+		served["checkpoint"] = signed
+		return served
+	}, kept: func(*audittest.History) []byte { return story().Serve()["checkpoint"] },
+		want: []string{"statement-signature 8", "root-mismatch", "kept-mismatch"}},
+	{name: "truncated export", tell: func(t *testing.T, h *audittest.History) audit.Source {
+		b := export(t, h.Fill(300).Serve())
+		return openExport(t, b[:len(b)-9000])
+	}, want: []string{"export-truncated 256"}},
+	{name: "export cut within its checkpoint", tell: func(t *testing.T, h *audittest.History) audit.Source {
+		return openExport(t, export(t, h.Serve())[:600])
+	}, want: []string{"export-truncated 0"}},
+	{name: "padded export", tell: func(t *testing.T, h *audittest.History) audit.Source {
+		return openExport(t, append(export(t, h.Serve()), make([]byte, 512)...))
+	}, want: []string{"export-malformed"}},
+	{name: "forged statement in an export", tell: func(t *testing.T, h *audittest.History) audit.Source {
+		h.Resign(8, audittest.StatementKey("forger"), func(*events.Event) {})
+		return openExport(t, export(t, h.Serve()))
+	}, want: []string{"statement-key 8"}},
+}
+
+// TestLies tells every lie and wants every finding about it, no more and no
+// fewer, with evidence or a reason.
+func TestLies(t *testing.T) {
+	for _, l := range lies {
+		t.Run(l.name, func(t *testing.T) {
+			h := story()
+			o := audit.Options{Verifier: h.Verifier}
+			src := l.tell(t, h)
+			if l.kept != nil {
+				o.Kept = l.kept(h)
+			}
+			r, err := audit.Log(t.Context(), src, o)
+			if err != nil {
+				t.Fatalf("could not check: %v", err)
+			}
+			var got []string
+			for _, f := range r.Findings {
+				text := string(f.What)
+				if f.Located {
+					text += fmt.Sprint(" ", f.Index)
+				}
+				got = append(got, text)
+				if f.Why == "" {
+					t.Errorf("%s without a reason", text)
+				}
+			}
+			if !slices.Equal(got, l.want) {
+				t.Errorf("findings\n%v\nwant\n%v", r.Findings, l.want)
+			}
+			if r.OK() || !r.FoundFalse() || r.Total() != uint64(len(l.want)) {
+				t.Errorf("OK %v, found false %v, %d findings", r.OK(), r.FoundFalse(), r.Total())
+			}
+		})
+	}
+}
+
+// TestFindingNamesEvent checks that a finding about a statement says which, and
+// brings the statement.
+func TestFindingNamesEvent(t *testing.T) {
+	h := story()
+	h.Resign(8, audittest.StatementKey("forger"), func(*events.Event) {})
+	r, err := audit.Log(t.Context(), h.Serve(), audit.Options{Verifier: h.Verifier})
+	if err != nil || len(r.Findings) != 1 {
+		t.Fatalf("error %v, findings %v", err, r.Findings)
+	}
+	f := r.Findings[0]
+	if f.Event != h.Events[8].ID || f.Type != h.Events[8].Type || len(f.Evidence) != 2 || f.Evidence[1].Name != "statement" {
+		t.Errorf("finding %+v", f)
+	}
+}
+
+// TestEveryByte flips bytes all over what is served: none passes.
+func TestEveryByte(t *testing.T) {
+	h := story()
+	for name, data := range h.Serve() {
+		for at := 0; at < len(data); at += 1 + len(data)/60 {
+			served := h.Serve()
+			served[name][at] ^= 0x01
+			r, err := audit.Log(t.Context(), served, audit.Options{Verifier: h.Verifier})
+			if err == nil && r.OK() {
+				t.Errorf("byte %d of %s flipped: verified", at, name)
+			}
+		}
+	}
+}
+
+// TestManyFindings checks that findings are capped and counted.
+func TestManyFindings(t *testing.T) {
+	h := audittest.New("a").Open().Fill(600)
+	for i := 6; i < 600; i++ {
+		h.Resign(i, audittest.StatementKey("forger"), func(*events.Event) {})
+	}
+	r, err := audit.Log(t.Context(), h.Serve(), audit.Options{Verifier: h.Verifier, MaxFindings: 7})
+	if err != nil || len(r.Findings) != 7 || r.Counts[audit.StatementKey] != 594 || r.Total() != 594 {
+		t.Errorf("error %v, %d findings, counts %v", err, len(r.Findings), r.Counts)
+	}
+}
+
+// failing fails at one file with an error that is no defect.
+type failing struct {
+	audittest.Files
+	at proof.Tile
+}
+
+var errDisk = errors.New("the disk is gone")
+
+func (f failing) Entries(ctx context.Context, n uint64, width int) ([]byte, error) {
+	if f.at == (proof.Tile{Level: proof.Entries, Index: n, Width: width}) {
+		return nil, errDisk
+	}
+	return f.Files.Entries(ctx, n, width)
+}
+
+func (f failing) Tile(ctx context.Context, t proof.Tile) ([]byte, error) {
+	if f.at == t {
+		return nil, errDisk
+	}
+	return f.Files.Tile(ctx, t)
+}
+
+// TestCouldNotCheck lets every file of a log fail: the audit ends with the
+// source's error, and finds nothing false.
+func TestCouldNotCheck(t *testing.T) {
+	h := audittest.New("a").Open().Fill(600)
+	served := h.Serve()
+	for _, name := range slices.Sorted(maps.Keys(served)) {
+		tile, err := proof.ParsePath(name)
+		if err != nil {
+			continue
+		}
+		r, err := audit.Log(t.Context(), failing{served, tile}, audit.Options{Verifier: h.Verifier})
+		if !errors.Is(err, errDisk) || r.OK() || r.FoundFalse() {
+			t.Errorf("%s fails: error %v, findings %v", name, err, r.Findings)
+		}
+	}
+	delete(served, "checkpoint")
+	if r, err := audit.Log(t.Context(), served, audit.Options{Verifier: h.Verifier}); !errors.Is(err, fs.ErrNotExist) || r.OK() {
+		t.Errorf("no checkpoint: error %v", err)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	h := story()
+	if r, err := audit.Log(t.Context(), h.Serve(), audit.Options{}); !errors.Is(err, audit.ErrOptions) || r.OK() {
+		t.Errorf("no key: error %v", err)
+	}
+	other := audittest.New("other").Open().Serve()["checkpoint"]
+	if r, err := audit.Log(t.Context(), h.Serve(), audit.Options{Verifier: h.Verifier, Kept: other}); !errors.Is(err, audit.ErrKept) || r.OK() {
+		t.Errorf("kept checkpoint of another key: error %v", err)
+	}
+}
+
+// TestCancelled stops an audit from within.
+func TestCancelled(t *testing.T) {
+	h := audittest.New("a").Open().Fill(1200)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := audit.Options{Verifier: h.Verifier, Progress: func(uint64, uint64) { cancel() }}
+	r, err := audit.Log(ctx, h.Serve(), o)
+	if !errors.Is(err, context.Canceled) || r.OK() {
+		t.Errorf("error %v, OK %v", err, r.OK())
+	}
+}
+
+// TestFolderOfRunningLedger audits a folder whose store and tiles are ahead of
+// the checkpoint that was read, as those of a running ledger are.
+func TestFolderOfRunningLedger(t *testing.T) {
+	h := audittest.New("a").Open().Fill(300)
+	later := audittest.New("a").Open().Fill(700).Folder(100)
+	for _, size := range []int{250, 300, 500} {
+		h := audittest.New("a").Open().Fill(size)
+		later["log/checkpoint"] = h.Serve()["checkpoint"]
+		src := folder(later)
+		r, err := audit.Log(t.Context(), src, audit.Options{Verifier: h.Verifier})
+		if err != nil || !r.OK() {
+			t.Errorf("size %d: error %v, findings %v", size, err, r.Findings)
+		}
+		if err := src.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	}
+	// A torn write behind everything that was promised is no lie either.
+	files := h.Folder(1000)
+	files["store/00000000000000000000.seg"] = append(files["store/00000000000000000000.seg"], 0, 0, 3)
+	r, err := audit.Log(t.Context(), folder(files), audit.Options{Verifier: h.Verifier})
+	if err != nil || !r.OK() {
+		t.Errorf("torn tail: error %v, findings %v", err, r.Findings)
+	}
+}
+
+func TestFolderWithoutLedger(t *testing.T) {
+	h := story()
+	for _, missing := range []string{"log/checkpoint", "store/"} {
+		files := h.Folder(100)
+		for name := range files {
+			if strings.HasPrefix(name, missing) {
+				delete(files, name)
+			}
+		}
+		r, err := audit.Log(t.Context(), folder(files), audit.Options{Verifier: h.Verifier})
+		if !errors.Is(err, fs.ErrNotExist) || r.FoundFalse() {
+			t.Errorf("without %s: error %v, findings %v", missing, err, r.Findings)
+		}
+	}
+	if _, err := folder(h.Folder(9)).Entries(t.Context(), 0, 22); !errors.Is(err, audit.ErrNotRead) {
+		t.Errorf("entries before the checkpoint: error %v", err)
+	}
+}
+
+// TestFolderExports exports a data folder: the same bytes as of what is served.
+func TestFolderExports(t *testing.T) {
+	h := audittest.New("a").Open().Fill(600)
+	if !bytes.Equal(export(t, folder(h.Folder(100))), export(t, h.Serve())) {
+		t.Error("a folder and what is served of it export differently")
+	}
+}

@@ -1,0 +1,239 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/medledger/medledger/verifier/proof"
+	"github.com/medledger/medledger/verifier/segment"
+)
+
+// Dir is the data folder of a ledger as a source: log/checkpoint, log/tile/…
+// and the event store's segments in store/. A ledger may be running on it.
+// Checkpoint must be called first; it decides what the other methods can see.
+type Dir struct {
+	fsys fs.FS
+
+	mu    sync.Mutex
+	store *segment.Folder
+	err   error // why the store could not be opened
+}
+
+// ErrNotRead says that a Dir was asked for statements before its checkpoint.
+var ErrNotRead = errors.New("the folder's checkpoint has not been read yet")
+
+// NewDir returns the data folder that fsys is the root of. It opens nothing yet.
+func NewDir(fsys fs.FS) *Dir { return &Dir{fsys: fsys, err: ErrNotRead} }
+
+// Close closes the files of the event store.
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	store := d.store
+	d.store, d.err = nil, fs.ErrClosed
+	if store == nil {
+		return nil
+	}
+	return store.Close()
+}
+
+// Checkpoint reads log/checkpoint and then opens the event store, in this order:
+// a statement is in the store before a checkpoint promises it.
+func (d *Dir) Checkpoint(context.Context) ([]byte, error) {
+	signed, err := d.readSteady("log/checkpoint")
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoint of the data folder: %w", err)
+	}
+	store, err := d.openStore()
+	if err != nil && !isDefect(err) {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
+	}
+	d.store, d.err = store, err
+	return signed, nil
+}
+
+// readSteady reads a small file that a running ledger overwrites in place, until
+// two readings agree.
+func (d *Dir) readSteady(name string) ([]byte, error) {
+	last, err := fs.ReadFile(d.fsys, name)
+	for range 100 {
+		if err != nil {
+			return nil, err
+		}
+		var again []byte
+		if again, err = fs.ReadFile(d.fsys, name); err == nil && bytes.Equal(last, again) {
+			return again, nil
+		}
+		last = again
+	}
+	return nil, fmt.Errorf("%s changes faster than it can be read", name)
+}
+
+func (d *Dir) openStore() (*segment.Folder, error) {
+	sub, err := fs.Sub(d.fsys, "store")
+	if err != nil {
+		return nil, fmt.Errorf("opening the event store: %w", err)
+	}
+	store, err := segment.OpenFolder(sub)
+	if err != nil {
+		return nil, damaged(err, nil)
+	}
+	return store, nil
+}
+
+func isDefect(err error) bool {
+	var defect *DefectError
+	return errors.As(err, &defect)
+}
+
+// damaged makes a defect of the error of a segment that contradicts itself;
+// index, if not nil, is the first statement that this concerns. Other errors
+// stay what they are.
+func damaged(err error, index *uint64) error {
+	var corrupt *segment.CorruptError
+	if !errors.As(err, &corrupt) {
+		return fmt.Errorf("reading the event store: %w", err)
+	}
+	f := Finding{What: StoreDamaged, Why: "store/" + corrupt.Error()}
+	if index != nil {
+		f.Located, f.Index = true, *index
+	}
+	return &DefectError{Finding: f, Err: err}
+}
+
+func (d *Dir) opened() (*segment.Folder, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.store, d.err
+}
+
+// Entries makes an entry bundle of the store's statements.
+func (d *Dir) Entries(ctx context.Context, n uint64, width int) ([]byte, error) {
+	leaves, err := d.leaves(ctx, n, width)
+	if err != nil {
+		return nil, err
+	}
+	raws := make([][]byte, len(leaves))
+	for i, l := range leaves {
+		raws[i] = l.raw
+	}
+	return proof.FormatBundle(raws)
+}
+
+// leaves implements leafSource.
+func (d *Dir) leaves(ctx context.Context, n uint64, width int) ([]leaf, error) {
+	store, err := d.opened()
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([]leaf, 0, width)
+	for len(leaves) < width {
+		index := n*proof.TileWidth + uint64(len(leaves))
+		records, err := store.Read(ctx, index, width-len(leaves))
+		for _, r := range records {
+			leaves = append(leaves, leaf{raw: r.Statement, label: true, id: r.ID, stream: r.Stream})
+		}
+		index += uint64(len(records))
+		if err != nil {
+			return nil, damaged(err, &index)
+		}
+		if len(records) == 0 {
+			return nil, lost(store, index)
+		}
+	}
+	return leaves, nil
+}
+
+// lost explains why a store has no statement at an index.
+func lost(store *segment.Folder, index uint64) error {
+	if tail := store.Tail(); errors.Is(tail, segment.ErrMalformed) {
+		return damaged(tail, &index)
+	}
+	return &DefectError{Err: store.Tail(), Finding: Finding{
+		What: StatementsMissing, Located: true, Index: index,
+		Why: fmt.Sprintf("the event store ends after %d statements; the checkpoint promises more", index),
+	}}
+}
+
+// Tile reads a hash tile. A partial tile that a wider one has replaced is cut
+// from that.
+func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
+	name := path.Join("log", proof.FormatPath(t))
+	data, err := fs.ReadFile(d.fsys, name)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	for _, wider := range d.wider(t) {
+		data, err := fs.ReadFile(d.fsys, path.Join("log", proof.FormatPath(wider)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil || len(data) != wider.Width*tlog.HashSize {
+			return data, err
+		}
+		return data[:t.Width*tlog.HashSize], nil
+	}
+	return nil, &DefectError{Err: err, Finding: Finding{
+		What: TileMissing, Located: true, Index: (t.Index * proof.TileWidth) << (proof.TileHeight * uint(t.Level)),
+		Why: name + " is missing; hash tiles are derived from the statements, and 'medledger rebuild' makes them again",
+	}}
+}
+
+// wider returns the tiles that a partial tile may have become, widest first.
+func (d *Dir) wider(t proof.Tile) []proof.Tile {
+	if t.Width == proof.TileWidth {
+		return nil
+	}
+	full := t
+	full.Width = proof.TileWidth
+	tiles := []proof.Tile{full}
+	// A folder that cannot be listed has none.
+	entries, _ := fs.ReadDir(d.fsys, path.Join("log", proof.FormatPath(full)+".p"))
+	for _, e := range entries {
+		if width, err := strconv.Atoi(e.Name()); err == nil && width > t.Width && width < proof.TileWidth {
+			tiles = append(tiles, proof.Tile{Level: t.Level, Index: t.Index, Width: width})
+		}
+	}
+	slices.SortFunc(tiles, func(a, b proof.Tile) int { return b.Width - a.Width })
+	return tiles
+}
+
+// seals holds the sealed segments against the digests that they were sealed
+// with. The signatures and the tree do not need them; they show that somebody
+// wrote to a file that nobody writes to any more.
+func (d *Dir) seals(ctx context.Context) ([]Finding, error) {
+	store, err := d.opened()
+	if err != nil {
+		return nil, err
+	}
+	var findings []Finding
+	for _, f := range store.Files() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		err := f.CheckDigest()
+		if err == nil {
+			continue
+		}
+		var defect *DefectError
+		if err := damaged(err, &f.Base); !errors.As(err, &defect) {
+			return nil, err
+		}
+		findings = append(findings, defect.Finding)
+	}
+	return findings, nil
+}
