@@ -14,6 +14,9 @@ type Decision struct {
 }
 
 func (d Decision) check() error {
+	if d.Position > maxSafeInteger {
+		return invalid("decision at position %d", d.Position)
+	}
 	if !isCode(d.Rules) || !isCode(d.Rule) {
 		return invalid("decision without a rule or a version of the rules")
 	}

@@ -159,10 +159,13 @@ func TestDataOutOfBounds(t *testing.T) {
 		"approved alone": &events.DestructionStarted{
 			Actor: id(1), Approver: id(1), Decision: decision(), Destruction: id(6), Ground: events.GroundPatientRequest, Versions: 1,
 		},
-		"no keys":       &events.KeyRotated{},
-		"repeated keys": &events.KeyRotated{StatementKeys: []events.StatementKey{key(0), key(0)}},
-		"an RSA key":    &events.KeyRotated{StatementKeys: []events.StatementKey{{Kty: "RSA", Kid: key(0).Kid, X: key(0).X, Crv: "Ed25519"}}},
-		"until 1970":    &events.RecordDisclosed{Actor: id(1), Decision: decision(), Purpose: events.PurposePublic, Recipient: id(4), Share: id(5), Version: 1},
+		"no keys":               &events.KeyRotated{},
+		"repeated keys":         &events.KeyRotated{StatementKeys: []events.StatementKey{key(0), key(0)}},
+		"an RSA key":            &events.KeyRotated{StatementKeys: []events.StatementKey{{Kty: "RSA", Kid: key(0).Kid, X: key(0).X, Crv: "Ed25519"}}},
+		"a line break in a key": &events.KeyRotated{StatementKeys: []events.StatementKey{{Kty: "OKP", Kid: key(0).Kid, X: key(0).X[:9] + "\n" + key(0).X[9:], Crv: "Ed25519"}}},
+		"an unsafe position":    &events.RecordAccessed{Actor: id(1), Decision: events.Decision{Position: 1 << 53, Rule: "r", Rules: "r"}, Purpose: events.PurposeLegal, Version: 1},
+		"an unsafe index":       &events.KeyRotated{Previous: 1 << 53, StatementKeys: []events.StatementKey{key(0)}},
+		"until 1970":            &events.RecordDisclosed{Actor: id(1), Decision: decision(), Purpose: events.PurposePublic, Recipient: id(4), Share: id(5), Version: 1},
 	} {
 		if err := data.Check(); !errors.Is(err, events.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)

@@ -50,7 +50,12 @@ func (d *LedgerOpened) Check() error {
 func (*KeyRotated) EventType() Type { return TypeKeyRotated }
 
 // Check implements Data.
-func (d *KeyRotated) Check() error { return checkKeys(d.StatementKeys) }
+func (d *KeyRotated) Check() error {
+	if d.Previous > maxSafeInteger {
+		return invalid("rotation of the keys announced at %d", d.Previous)
+	}
+	return checkKeys(d.StatementKeys)
+}
 
 func checkKeys(keys []StatementKey) error {
 	if len(keys) == 0 || len(keys) > MaxStatementKeys {
@@ -61,13 +66,20 @@ func checkKeys(keys []StatementKey) error {
 		if k.Kty != "OKP" || k.Crv != "Ed25519" {
 			return invalid("statement key is not an Ed25519 key")
 		}
-		if x, err := base64.RawURLEncoding.Strict().DecodeString(k.X); err != nil || len(x) != 32 {
+		if !isBase64URL(k.X, 32) {
 			return invalid("statement key's x is not 32 bytes of base64url")
 		}
-		if kid, err := base64.RawURLEncoding.Strict().DecodeString(k.Kid); err != nil || len(kid) != 8 || kids[k.Kid] {
+		if !isBase64URL(k.Kid, 8) || kids[k.Kid] {
 			return invalid("statement key's kid is repeated or not 8 bytes of base64url")
 		}
 		kids[k.Kid] = true
 	}
 	return nil
+}
+
+// isBase64URL reports whether s is n bytes in unpadded base64url. The decoder
+// skips line breaks; the length tells.
+func isBase64URL(s string, n int) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == n && len(s) == base64.RawURLEncoding.EncodedLen(n)
 }

@@ -1,0 +1,145 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/decision"
+	"github.com/medledger/medledger/verifier/life"
+)
+
+// Founding is what a new ledger starts with.
+type Founding struct {
+	// Administrator is the first actor, who may register all others.
+	Administrator events.ID
+	// Organisation is the administrator's.
+	Organisation events.ID
+}
+
+// RuleFounding is the rule under which the first administrator is registered.
+const RuleFounding = "founding"
+
+// Create makes a ledger of the given origin in a data folder: its keys, its
+// opening at index 0 and its first administrator at index 1. The folder is
+// marked as a ledger's last; until then Create can be called again and goes on
+// where it was interrupted. It answers ErrExists if the folder is marked.
+func Create(ctx context.Context, config Config, origin string) (*Founding, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := events.CheckOrigin(origin); err != nil {
+		return nil, err
+	}
+	folder := Folder(config.Dir)
+	if held, err := folder.Origin(config.FS); err == nil {
+		return nil, fmt.Errorf("%s is the folder of %s: %w", config.Dir, held, ErrExists)
+	} else if !errors.Is(err, ErrNoLedger) {
+		return nil, err
+	}
+	if err := config.FS.MkdirAll(config.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	if err := refuseForeign(folder, config); err != nil {
+		return nil, err
+	}
+	if err := createKeys(folder, config.FS, config.Random, origin); err != nil {
+		return nil, err
+	}
+	l, err := open(ctx, config, origin)
+	if err != nil {
+		return nil, err
+	}
+	founding, err := l.found(ctx)
+	if err := errors.Join(err, l.Close()); err != nil {
+		return nil, err
+	}
+	return founding, folder.mark(config.FS, origin)
+}
+
+// refuseForeign keeps a new ledger out of a folder with somebody else's files.
+func refuseForeign(f Folder, config Config) error {
+	entries, err := config.FS.ReadDir(config.Dir)
+	if err != nil {
+		return fmt.Errorf("reading the data folder: %w", err)
+	}
+	ours := map[string]fs.FileMode{
+		"keys": fs.ModeDir, "store": fs.ModeDir, "log": fs.ModeDir, "vault": fs.ModeDir,
+		"log.vkey": 0, "log.vkey.tmp": 0, "medledger.json.tmp": 0,
+		"lives.sqlite": 0, "lives.sqlite-wal": 0, "lives.sqlite-shm": 0,
+	}
+	for _, entry := range entries {
+		if kind, ok := ours[entry.Name()]; !ok || kind != entry.Type() {
+			return fmt.Errorf("%s holds %q, which is no part of a ledger; choose an empty folder", f, entry.Name())
+		}
+	}
+	return nil
+}
+
+// found appends the first two events, or those of them that are missing.
+func (l *Ledger) found(ctx context.Context) (*Founding, error) {
+	if l.state().Head().Size == 0 {
+		if err := l.openLedger(ctx); err != nil {
+			return nil, err
+		}
+	}
+	founding, err := l.founded(ctx)
+	if founding != nil || err != nil {
+		return founding, err
+	}
+	founding = new(Founding)
+	for _, id := range []*events.ID{&founding.Administrator, &founding.Organisation} {
+		if *id, err = events.NewID(l.config.Random); err != nil {
+			return nil, err
+		}
+	}
+	_, err = l.submit(ctx, &proposal{decide: func(_ *life.State, now moment) (events.ID, events.Data, error) {
+		return founding.Administrator, &events.ActorRegistered{
+			Decision:     events.Decision{Position: now.index, Rule: RuleFounding, Rules: decision.Version},
+			Organisation: founding.Organisation, Role: events.RoleAdmin,
+		}, nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("registering the first administrator: %w", err)
+	}
+	return founding, nil
+}
+
+func (l *Ledger) openLedger(ctx context.Context) error {
+	id, err := events.NewID(l.config.Random)
+	if err != nil {
+		return err
+	}
+	_, err = l.submit(ctx, &proposal{decide: func(_ *life.State, now moment) (events.ID, events.Data, error) {
+		return id, &events.LedgerOpened{
+			Created: now.time, Origin: l.origin, StatementKeys: []events.StatementKey{l.signer.JWK()},
+		}, nil
+	}})
+	if err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	return nil
+}
+
+// founded finds the first administrator in the log, or returns nil.
+func (l *Ledger) founded(ctx context.Context) (*Founding, error) {
+	if l.store.Len() < 2 {
+		return nil, nil
+	}
+	records, err := l.store.ReadRange(ctx, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	found, err := l.recall(records[0])
+	if err != nil {
+		return nil, err
+	}
+	admin, ok := found.event.Data.(*events.ActorRegistered)
+	if !ok {
+		return nil, fmt.Errorf("event 1 is a %s; this folder was not made by 'medledger init'", found.event.Type)
+	}
+	return &Founding{Administrator: found.event.Subject, Organisation: admin.Organisation}, nil
+}

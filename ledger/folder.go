@@ -1,0 +1,90 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
+)
+
+// Folder is the data folder of a ledger. Its files:
+//
+//	medledger.json   format and origin; written last, so it marks a whole ledger
+//	log.vkey         the log's verifier key, for everybody
+//	keys/            what must stay secret (keys.go)
+//	store/           the event store: every statement
+//	log/             the transparency log: checkpoint and tiles
+//	vault/           contents and their keys, encrypted
+//	lives.sqlite     a copy of the state, derived from store/
+type Folder string
+
+func (f Folder) path(elem ...string) string {
+	return filepath.Join(append([]string{string(f)}, elem...)...)
+}
+
+// Store is where the event store lies.
+func (f Folder) Store() string { return f.path("store") }
+
+// Log is where the log's checkpoint and tiles lie.
+func (f Folder) Log() string { return f.path("log") }
+
+// VerifierKey is the file with the log's verifier key.
+func (f Folder) VerifierKey() string { return f.path("log.vkey") }
+
+func (f Folder) vault() string  { return f.path("vault") }
+func (f Folder) lives() string  { return f.path("lives.sqlite") }
+func (f Folder) keys() string   { return f.path("keys") }
+func (f Folder) marker() string { return f.path("medledger.json") }
+
+// folderFormat is the format of the data folder that this program writes.
+const folderFormat = 1
+
+var (
+	// ErrExists says that the folder holds a ledger already.
+	ErrExists = errors.New("the folder holds a ledger already; choose another, or serve this one")
+	// ErrNoLedger says that the folder holds none.
+	ErrNoLedger = errors.New("the folder holds no ledger; make one with 'medledger init'")
+	// ErrNewerFormat says that a newer medledger wrote the folder.
+	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
+)
+
+type marker struct {
+	Format int    `json:"format"`
+	Origin string `json:"origin"`
+}
+
+// Origin reads which ledger the folder holds, or ErrNoLedger.
+func (f Folder) Origin(fsys disk.FS) (string, error) {
+	raw, err := disk.ReadFile(fsys, f.marker())
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s: %w", f, ErrNoLedger)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading what the folder holds: %w", err)
+	}
+	var m marker
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if err := d.Decode(&m); err != nil {
+		return "", fmt.Errorf("%s is damaged (%w); it should read {\"format\":%d,\"origin\":\"…\"}", f.marker(), err, folderFormat)
+	}
+	if m.Format > folderFormat {
+		return "", fmt.Errorf("%s has format %d, this program reads up to %d: %w", f, m.Format, folderFormat, ErrNewerFormat)
+	}
+	if m.Format < 1 {
+		return "", fmt.Errorf("%s names format %d; it should read {\"format\":%d,\"origin\":\"…\"}", f.marker(), m.Format, folderFormat)
+	}
+	return m.Origin, events.CheckOrigin(m.Origin)
+}
+
+func (f Folder) mark(fsys disk.FS, origin string) error {
+	raw, err := json.Marshal(marker{Format: folderFormat, Origin: origin})
+	if err != nil {
+		return err
+	}
+	return disk.WriteFile(fsys, f.marker(), append(raw, '\n'), 0o644)
+}

@@ -1,0 +1,385 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/tlog"
+	"github.com/medledger/medledger/ledger/vault"
+	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/verifier/life"
+	"github.com/medledger/medledger/verifier/proof"
+	"github.com/medledger/medledger/verifier/statement"
+)
+
+// Config says how a ledger is opened. Only Dir is needed.
+type Config struct {
+	// Dir is the data folder.
+	Dir string
+	// Clock tells the time; time.Now if nil. It may step back: events' times
+	// do not.
+	Clock func() time.Time
+	// Random is where keys, ids and salts come from; crypto/rand if nil.
+	Random io.Reader
+	// FS is where everything but SQLite's files is written; the operating
+	// system's file system if nil.
+	FS disk.FS
+	// TurnSize is how many commands one turn takes at most; 256 if zero.
+	TurnSize int
+	// Logger gets messages for the operator; slog's default if nil.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("a ledger needs a data folder; name one with --dir")
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.FS == nil {
+		c.FS = disk.OS{}
+	}
+	if c.TurnSize < 0 {
+		return c, fmt.Errorf("turns of %d commands; want 1 or more", c.TurnSize)
+	}
+	if c.TurnSize == 0 {
+		c.TurnSize = 256
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, nil
+}
+
+// Ledger is an open ledger. Its methods may be called from several goroutines
+// at once.
+type Ledger struct {
+	config Config
+	folder Folder
+	origin string
+	keys   *keys
+	store  *segment.Store
+	log    *tlog.Log
+	vault  *vault.Vault
+
+	// The decide stage writes under stateMu; everybody may read under it. The
+	// state can be ahead of what is durable by the turns in flight.
+	stateMu sync.RWMutex
+	lives   *lives.Projection
+
+	signer *statement.Signer // of the decide stage
+
+	proposals chan *proposal
+	turns     chan *turn
+	closing   chan struct{} // closed when no more proposals are taken
+	ended     chan struct{} // closed when the last turn was answered
+
+	failMu sync.Mutex
+	closed bool
+	cause  error // why the ledger stopped
+
+	announcements announcements
+}
+
+var (
+	// ErrStopped says that the ledger was closed, or stopped itself after a
+	// write failed. Err tells why.
+	ErrStopped = errors.New("the ledger has stopped; find out why in its log, then start it again")
+	// ErrEmpty says that the folder is marked as a ledger's, but holds no event.
+	ErrEmpty = errors.New("the ledger's event store is empty; restore it from a backup")
+)
+
+// Open opens the ledger in a data folder, and puts in order what a crash left:
+// events that were durable but not logged are logged, started destructions
+// completed, orphans in the vault removed.
+func Open(ctx context.Context, config Config) (*Ledger, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	origin, err := Folder(config.Dir).Origin(config.FS)
+	if err != nil {
+		return nil, err
+	}
+	l, err := open(ctx, config, origin)
+	if err != nil {
+		return nil, err
+	}
+	if l.state().Head().Size == 0 {
+		return nil, errors.Join(fmt.Errorf("%s: %w", config.Dir, ErrEmpty), l.Close())
+	}
+	if err := l.recover(ctx); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// open opens the parts of a ledger, whose folder need not be marked yet, and
+// starts its two stages.
+func open(ctx context.Context, config Config, origin string) (_ *Ledger, err error) {
+	l := &Ledger{
+		config: config, folder: Folder(config.Dir), origin: origin,
+		proposals: make(chan *proposal), turns: make(chan *turn),
+		closing: make(chan struct{}), ended: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.closeParts())
+		}
+	}()
+	if l.keys, err = loadKeys(l.folder, config.FS, l.origin); err != nil {
+		return nil, err
+	}
+	if err = l.openParts(ctx); err != nil {
+		return nil, err
+	}
+	if err = l.replay(ctx); err != nil {
+		return nil, err
+	}
+	if err = l.chooseSigner(ctx); err != nil {
+		return nil, err
+	}
+	go l.decideLoop()
+	go l.commitLoop()
+	return l, nil
+}
+
+// openParts opens the store first: its lock keeps other processes out of the
+// whole folder.
+func (l *Ledger) openParts(ctx context.Context) error {
+	signed, err := lastSigned(l.folder, l.config.FS, l.keys.verifier)
+	if err != nil {
+		return err
+	}
+	l.store, err = segment.Open(ctx, storeConfig(l.folder, l.config, signed))
+	if err != nil {
+		return fmt.Errorf("opening the event store: %w", err)
+	}
+	l.log, err = tlog.Open(ctx, logConfig(l.folder, l.config, l.keys, l.store))
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	l.vault, err = vault.Open(ctx, vault.Config{
+		Dir: l.folder.vault(), RootKeyFile: filepath.Join(l.folder.keys(), vaultKeyFile),
+		FS: l.config.FS, Rand: l.config.Random, Logger: l.config.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the vault: %w", err)
+	}
+	l.lives, err = lives.Open(ctx, l.folder.lives(), l.store.Len())
+	if err != nil {
+		return fmt.Errorf("opening the projection: %w", err)
+	}
+	return nil
+}
+
+func storeConfig(f Folder, c Config, signed uint64) segment.Config {
+	return segment.Config{Dir: f.Store(), FS: c.FS, KeepRecords: signed, Logger: c.Logger}
+}
+
+func logConfig(f Folder, c Config, k *keys, s *segment.Store) tlog.Config {
+	return tlog.Config{
+		Dir: f.Log(), FS: c.FS, Store: s, Origin: k.log.Name(),
+		Signer: k.log, Verifier: k.verifier, Clock: c.Clock, Logger: c.Logger,
+	}
+}
+
+// lastSigned is the size of the last checkpoint that was stored, below which the
+// event store must never shrink.
+func lastSigned(f Folder, fsys disk.FS, v note.Verifier) (uint64, error) {
+	raw, err := disk.ReadFile(fsys, filepath.Join(f.Log(), "checkpoint"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the last checkpoint: %w", err)
+	}
+	cp, err := proof.VerifyCheckpoint(raw, v)
+	if err != nil {
+		return 0, fmt.Errorf("the last checkpoint is not this ledger's; restore it from a backup: %w", err)
+	}
+	return cp.Size, nil
+}
+
+// replay brings the state up to the end of the store.
+func (l *Ledger) replay(ctx context.Context) error {
+	for first := l.state().Head().Size; first < l.store.Len(); first = l.state().Head().Size {
+		records, err := l.store.ReadRange(ctx, first, int(min(l.store.Len()-first, 4096)))
+		if err != nil {
+			return fmt.Errorf("replaying the event store: %w", err)
+		}
+		var changes lives.Changes
+		for i, r := range records {
+			parsed, err := statement.Parse(r.Statement)
+			if err != nil {
+				return fmt.Errorf("replaying event %d; check the folder with 'medverify log --dir': %w", first+uint64(i), err)
+			}
+			if err := l.lives.Apply(first+uint64(i), events.Upcast(parsed.Event), &changes); err != nil {
+				return fmt.Errorf("replaying the event store; check the folder with 'medverify log --dir': %w", err)
+			}
+		}
+		l.lives.Persist(changes)
+	}
+	return nil
+}
+
+// chooseSigner picks the signer whose key the log announced last. An empty log
+// has announced none yet; then any key on disk will be the one.
+func (l *Ledger) chooseSigner(ctx context.Context) error {
+	announced := l.state().Head().Announcements
+	if len(announced) == 0 {
+		for _, s := range l.keys.statement {
+			l.signer = s
+		}
+		return nil
+	}
+	raw, err := l.log.Leaf(ctx, announced[len(announced)-1])
+	if err != nil {
+		return fmt.Errorf("reading the announcement of the statement keys: %w", err)
+	}
+	parsed, err := statement.Parse(raw)
+	if err != nil {
+		return fmt.Errorf("reading the announcement of the statement keys: %w", err)
+	}
+	for _, key := range announcedKeys(parsed.Event) {
+		if s := l.keys.statement[key.Kid]; s != nil {
+			l.signer = s
+			return nil
+		}
+	}
+	return errors.New("none of the statement keys that the log announced is in the keys' folder; restore it from a backup")
+}
+
+func announcedKeys(e events.Event) []events.StatementKey {
+	switch d := e.Data.(type) {
+	case *events.LedgerOpened:
+		return d.StatementKeys
+	case *events.KeyRotated:
+		return d.StatementKeys
+	}
+	return nil
+}
+
+// recover completes what a crash interrupted.
+func (l *Ledger) recover(ctx context.Context) error {
+	known := func(record events.ID, version uint32) bool {
+		r := l.state().Record(record)
+		return r != nil && version <= r.Versions
+	}
+	removed, err := l.vault.Collect(ctx, known)
+	if err != nil {
+		return fmt.Errorf("removing orphans from the vault: %w", err)
+	}
+	if removed > 0 {
+		l.config.Logger.Info("removed contents whose events never happened", "count", removed)
+	}
+	unfinished := make(map[events.ID]events.ID)
+	for id, r := range l.state().Records {
+		if r.Phase == life.Destroying {
+			unfinished[id] = r.Destruction
+		}
+	}
+	for record, destruction := range unfinished {
+		if _, err := l.completeDestruction(ctx, record, destruction, Command{}); err != nil {
+			return fmt.Errorf("completing a started destruction: %w", err)
+		}
+		l.config.Logger.Info("completed a destruction that was interrupted", "record", record)
+	}
+	return nil
+}
+
+// state is for the goroutine that opens the ledger, while nobody else has it.
+func (l *Ledger) state() *life.State { return l.lives.State() }
+
+// view calls f with the state, which f must neither change nor keep.
+func (l *Ledger) view(f func(*life.State)) {
+	l.stateMu.RLock()
+	defer l.stateMu.RUnlock()
+	f(l.lives.State())
+}
+
+// Origin is the ledger's name, which its checkpoints and events carry.
+func (l *Ledger) Origin() string { return l.origin }
+
+// VerifierKey is the log's public key in the form of C2SP signed notes.
+func (l *Ledger) VerifierKey() note.Verifier { return l.keys.verifier }
+
+// Log is the transparency log, for reading.
+func (l *Ledger) Log() *tlog.Log { return l.log }
+
+// Err returns why the ledger stopped itself, or nil while it works.
+func (l *Ledger) Err() error {
+	l.failMu.Lock()
+	defer l.failMu.Unlock()
+	return l.cause
+}
+
+// fail stops the ledger for the given reason.
+func (l *Ledger) fail(cause error) {
+	l.failMu.Lock()
+	defer l.failMu.Unlock()
+	if l.cause == nil {
+		l.cause = cause
+		l.config.Logger.Error("the ledger stops: nothing more is accepted until it is started again", "cause", cause)
+	}
+	l.stopTaking()
+}
+
+// stopTaking makes the decide stage take no more proposals; failMu is held.
+func (l *Ledger) stopTaking() {
+	if !l.closed {
+		l.closed = true
+		close(l.closing)
+	}
+}
+
+// stopped is what a command is answered after the ledger stopped.
+func (l *Ledger) stopped() error {
+	if cause := l.Err(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrStopped, cause)
+	}
+	return ErrStopped
+}
+
+// Close takes no more commands, finishes those it took, and closes the folder.
+func (l *Ledger) Close() error {
+	l.failMu.Lock()
+	l.stopTaking()
+	l.failMu.Unlock()
+	<-l.ended
+	return l.closeParts()
+}
+
+func (l *Ledger) closeParts() error {
+	var errs []error
+	if l.lives != nil {
+		errs = append(errs, l.lives.Close())
+	}
+	if l.vault != nil {
+		errs = append(errs, l.vault.Close())
+	}
+	if l.log != nil {
+		errs = append(errs, l.log.Close())
+	}
+	if l.store != nil {
+		errs = append(errs, l.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,140 @@
+// Package tlog is a transparency log: Trillian, in this process, as a log over
+// the events of one event store. The ledger's pipeline is its only writer; the
+// entrances read from it.
+//
+// The order of durability is: the events (the store's fsync is the commit), then
+// the tiles (derived from the events and computed again if lost), then the
+// signed checkpoint, then the answer to whoever waits. So a checkpoint never
+// covers what is not durable, and what is durable is in the next checkpoint.
+//
+// The event store gives leaves their order: its n-th event is the leaf of index
+// n, a PREORDERED_LOG in Trillian's terms. There is no second copy of the
+// leaves (see tilestore).
+//
+// A log's folder holds
+//
+//	checkpoint   the latest checkpoint, a C2SP signed note (verifier/proof)
+//	signed       the same, kept so that no crash can lose it (see signed.go)
+//	tile/...     hash tiles, C2SP tlog-tiles
+//	synced       how much of the tiles is known to be on the disk
+//
+// Several logs may live in one process, each with its own folder, store, origin
+// and key.
+package tlog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/medledger/medledger/events/store"
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/verifier/proof"
+)
+
+// Config is what a Log needs. Every field without a default must be set.
+type Config struct {
+	// Dir is the log's folder. It is made if it is not there; the folder above
+	// it must exist.
+	Dir string
+	// FS is the file system of Dir.
+	FS disk.FS
+	// Store has the leaves: all of its events, in its order. The log does not
+	// close it.
+	Store store.Store
+	// Origin names the log in its checkpoints. It is the name of its key.
+	Origin string
+	// Signer signs checkpoints.
+	Signer note.Signer
+	// Verifier is the public side of Signer.
+	Verifier note.Verifier
+	// Clock tells the time. It may step back.
+	Clock func() time.Time
+	// Logger gets warnings and repairs. It never gets a leaf.
+	Logger *slog.Logger
+	// CacheTiles is how many full tiles are kept in memory, at 16 KiB each;
+	// 0 means tilestore.DefaultCacheTiles.
+	CacheTiles int
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Dir == "", c.FS == nil, c.Store == nil, c.Signer == nil, c.Verifier == nil, c.Clock == nil, c.Logger == nil:
+		return errors.New("log: Dir, FS, Store, Signer, Verifier, Clock and Logger must be set")
+	case !proof.ValidOrigin(c.Origin):
+		return fmt.Errorf("log: %q cannot be an origin: use a name without spaces and '+', such as example.org/ledger", c.Origin)
+	case c.Signer.Name() != c.Origin || c.Verifier.Name() != c.Origin || c.Signer.KeyHash() != c.Verifier.KeyHash():
+		return fmt.Errorf("log: keys %s+%08x and %s+%08x do not belong to origin %q",
+			c.Signer.Name(), c.Signer.KeyHash(), c.Verifier.Name(), c.Verifier.KeyHash(), c.Origin)
+	}
+	return nil
+}
+
+var (
+	// ErrForeign says that the folder is that of another log: its checkpoint is
+	// for another origin or was signed with another key.
+	ErrForeign = errors.New("the folder belongs to another log; check its path, the origin and the key")
+	// ErrNoCheckpoint says that the log has leaves but no readable checkpoint,
+	// so that nothing says which history was signed.
+	ErrNoCheckpoint = errors.New("the log has leaves but its checkpoint is lost; restore the files 'checkpoint' and 'signed' from a backup, or run `medledger rebuild` to sign the leaves as they are")
+	// ErrStopped is wrapped by every error after a failed write: what is on the
+	// disk is unknown until the log is opened again.
+	ErrStopped = errors.New("log stopped after a failed write; close it and open it again")
+	// ErrClosed says that the log was closed.
+	ErrClosed = errors.New("log is closed")
+	// ErrNotFound says that what was asked for is not in the published log,
+	// perhaps not yet.
+	ErrNotFound = errors.New("not in the published log")
+	// ErrNotStored says that leaves were to be integrated that are not in the
+	// event store. They must be appended there first.
+	ErrNotStored = errors.New("leaves are not in the event store")
+)
+
+// LostEventsError is the evidence that events were lost: the log signed more
+// leaves than the event store has.
+type LostEventsError struct {
+	Note []byte // the signed checkpoint
+	Size uint64 // the leaves that it covers
+	Have uint64 // the leaves that are there
+}
+
+func (e *LostEventsError) Error() string {
+	return fmt.Sprintf("events were lost: the log signed %d of them and the event store has %d; restore the event store from a backup", e.Size, e.Have)
+}
+
+// HistoryError is the evidence that events were altered: the leaves do not have
+// the root that the log signed.
+type HistoryError struct {
+	Note     []byte // the signed checkpoint
+	Size     uint64
+	Signed   tlog.Hash
+	Computed tlog.Hash
+}
+
+func (e *HistoryError) Error() string {
+	return fmt.Sprintf("events were altered: the log signed root %v for its first %d events, which now have root %v; restore the event store from a backup", e.Signed, e.Size, e.Computed)
+}
+
+// RegressError is the refusal to publish a root that does not follow the last
+// signed one: a smaller tree, another root for the same size, or a tree that was
+// computed from another than the last signed.
+type RegressError struct {
+	Note []byte           // the last signed checkpoint
+	Last proof.Checkpoint // what it says
+	Next proof.Checkpoint // what was to be signed
+}
+
+func (e *RegressError) Error() string {
+	return fmt.Sprintf("refusing to sign size %d, root %v: the last signed checkpoint has size %d, root %v",
+		e.Next.Size, e.Next.Root, e.Last.Size, e.Last.Root)
+}
+
+// Published is a signed checkpoint. It is not to be modified.
+type Published struct {
+	Checkpoint proof.Checkpoint
+	Note       []byte // the C2SP signed note
+}

@@ -1,0 +1,348 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store"
+	ourlog "github.com/medledger/medledger/ledger/tlog"
+	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/verifier/life"
+	"github.com/medledger/medledger/verifier/statement"
+)
+
+// proposal is a command that waits for its turn.
+type proposal struct {
+	// id is the event's id if the command has one of its own; else it gets one.
+	id                     events.ID
+	correlation, causation events.ID
+	// decide turns the command into what happened, to which subject. It sees the
+	// state at the event's own index and must not change it. An error means
+	// that nothing happened and nothing is logged.
+	decide func(s *life.State, now moment) (events.ID, events.Data, error)
+	// rotates is set when the event announces new statement keys: its successor
+	// signs everything after it.
+	rotates *statement.Signer
+	done    chan outcome // of capacity 1
+}
+
+// moment is when and where in the log a command is decided.
+type moment struct {
+	index uint64
+	time  events.Timestamp
+}
+
+// outcome answers a proposal.
+type outcome struct {
+	logged
+	err error
+}
+
+// logged is an event that is durable and in the log.
+type logged struct {
+	event     events.Event
+	index     uint64
+	statement []byte
+	published *ourlog.Published
+}
+
+// turn is what the two stages pass on.
+type turn struct {
+	items   []*item
+	repeats []repeat
+	changes lives.Changes
+}
+
+// item is an event of a turn.
+type item struct {
+	proposal *proposal
+	event    events.Event
+	index    uint64
+	signer   *statement.Signer
+	expected store.Expected
+	raw      []byte
+	hash     tlog.Hash
+	err      error
+}
+
+// repeat is a proposal whose event exists: it is answered with that.
+type repeat struct {
+	proposal *proposal
+	earlier  *item // of the same turn; or nil, then
+	record   store.Record
+}
+
+// submit queues a proposal and waits for its answer. If ctx ends first, the
+// event may yet happen.
+func (l *Ledger) submit(ctx context.Context, p *proposal) (logged, error) {
+	p.done = make(chan outcome, 1)
+	select {
+	case l.proposals <- p:
+	case <-ctx.Done():
+		return logged{}, ctx.Err()
+	case <-l.closing:
+		return logged{}, l.stopped()
+	}
+	select {
+	case o := <-p.done:
+		return o.logged, o.err
+	case <-ctx.Done():
+		return logged{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// ErrUnknownOutcome says that the caller stopped waiting: the command may or may
+// not take effect. The same command with the same idempotency key finds out.
+var ErrUnknownOutcome = errors.New("the outcome is not known yet; repeat the command with the same idempotency key to learn it")
+
+// decideLoop is the first stage. It ends when the ledger closes or fails, after
+// answering what it had taken.
+func (l *Ledger) decideLoop() {
+	defer close(l.turns)
+	for {
+		taken := l.take()
+		if taken == nil {
+			return
+		}
+		t, err := l.decide(taken)
+		if err != nil {
+			l.fail(err)
+			answerAll(taken, l.stopped())
+			return
+		}
+		l.turns <- t
+	}
+}
+
+// take waits for proposals and returns those of one turn, or nil at the end.
+func (l *Ledger) take() []*proposal {
+	var taken []*proposal
+	select {
+	case p := <-l.proposals:
+		taken = append(taken, p)
+	case <-l.closing:
+		return nil
+	}
+	for len(taken) < l.config.TurnSize && taken[len(taken)-1].rotates == nil {
+		select {
+		case p := <-l.proposals:
+			taken = append(taken, p)
+			continue
+		default:
+		}
+		break
+	}
+	return taken
+}
+
+// answerAll gives an error to all who have no answer yet.
+func answerAll(ps []*proposal, err error) {
+	for _, p := range ps {
+		select {
+		case p.done <- outcome{err: err}:
+		default:
+		}
+	}
+}
+
+// decide makes the events of a turn and signs them. An error means that the
+// ledger itself is broken.
+func (l *Ledger) decide(taken []*proposal) (*turn, error) {
+	t := new(turn)
+	byID := make(map[events.ID]*item)
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	for _, p := range taken {
+		if !p.id.IsZero() {
+			if earlier := byID[p.id]; earlier != nil {
+				t.repeats = append(t.repeats, repeat{proposal: p, earlier: earlier})
+				continue
+			}
+			switch record, err := l.store.Lookup(context.Background(), p.id); {
+			case err == nil:
+				t.repeats = append(t.repeats, repeat{proposal: p, record: record})
+				continue
+			case !errors.Is(err, store.ErrNotFound):
+				return nil, fmt.Errorf("looking up a repeated command: %w", err)
+			}
+		}
+		it, err := l.decideOne(p, &t.changes)
+		if err != nil {
+			p.done <- outcome{err: err}
+			continue
+		}
+		byID[it.event.ID] = it
+		t.items = append(t.items, it)
+		if p.rotates != nil {
+			l.signer = p.rotates
+		}
+	}
+	return t, sign(t.items)
+}
+
+// decideOne decides a proposal and applies its event to the state.
+func (l *Ledger) decideOne(p *proposal, changes *lives.Changes) (*item, error) {
+	state := l.lives.State()
+	head := state.Head()
+	now := moment{index: head.Size, time: max(events.At(l.config.Clock()), head.Time)}
+	subject, data, err := p.decide(state, now)
+	if err != nil {
+		return nil, err
+	}
+	id := p.id
+	if id.IsZero() {
+		if id, err = events.NewEventID(now.time.Time(), l.config.Random); err != nil {
+			return nil, err
+		}
+	}
+	event := events.Event{
+		ID: id, Source: l.origin, Type: data.EventType(), Subject: subject, Time: now.time,
+		Correlation: p.correlation, Causation: p.causation, Data: data,
+	}
+	if err := event.Check(); err != nil {
+		return nil, err
+	}
+	it := &item{proposal: p, event: event, index: now.index, signer: l.signer, expected: expectedRevision(state, event)}
+	return it, l.lives.Apply(now.index, event, changes)
+}
+
+// expectedRevision is what an event demands of its subject's stream. Only what
+// changes a life demands anything, so that reads of a record never conflict.
+func expectedRevision(s *life.State, e events.Event) store.Expected {
+	switch e.Data.(type) {
+	case *events.LedgerOpened, *events.ActorRegistered, *events.RecordOriginated:
+		return store.NoStream
+	case *events.RecordAmended, *events.RecordDisclosed, *events.DestructionStarted, *events.RecordDestroyed:
+		if r := s.Record(e.Subject); r != nil {
+			return store.Expected(r.Events) - 1
+		}
+	}
+	return store.Any
+}
+
+// streamOf names the stream that an event belongs to.
+func streamOf(e events.Event) string {
+	switch d := e.Data.(type) {
+	case *events.LedgerOpened, *events.KeyRotated:
+		return "ledger-" + e.Subject.String()
+	case *events.ActorRegistered:
+		return actorStream(e.Subject)
+	case *events.AccessRefused:
+		if e.Subject == d.Actor {
+			return actorStream(e.Subject)
+		}
+	}
+	return recordStream(e.Subject)
+}
+
+func actorStream(id events.ID) string  { return "actor-" + id.String() }
+func recordStream(id events.ID) string { return "record-" + id.String() }
+
+// sign makes the statements of a turn. Signing is the dearest step of a turn
+// (an Ed25519 signature costs as much as everything else an event needs), so it
+// is spread over the cores.
+func sign(items []*item) error {
+	workers := min(runtime.GOMAXPROCS(0), (len(items)+3)/4)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(items); i += workers {
+				it := items[i]
+				if it.raw, it.err = it.signer.Sign(it.event); it.err == nil {
+					it.hash = tlog.RecordHash(it.raw)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, it := range items {
+		if it.err != nil {
+			return fmt.Errorf("signing event %d: %w", it.index, it.err)
+		}
+	}
+	return nil
+}
+
+// commitLoop is the second stage. It ends when the first stage has ended and its
+// last turn is committed or refused.
+func (l *Ledger) commitLoop() {
+	defer close(l.ended)
+	for t := range l.turns {
+		published, err := l.commit(t)
+		if err != nil {
+			l.fail(err)
+		}
+		l.answer(t, published, err)
+	}
+}
+
+// commit makes a turn durable, logs it and publishes the checkpoint that covers
+// it. Once a commit has failed no other is tried.
+func (l *Ledger) commit(t *turn) (*ourlog.Published, error) {
+	if err := l.Err(); err != nil {
+		return nil, err
+	}
+	if len(t.items) == 0 {
+		return l.log.Published(), nil
+	}
+	batch := make([]store.Append, len(t.items))
+	hashes := make([]tlog.Hash, len(t.items))
+	for i, it := range t.items {
+		batch[i] = store.Append{
+			Stream: streamOf(it.event), Expected: it.expected,
+			Events: []store.Event{{ID: it.event.ID, Statement: it.raw}},
+		}
+		hashes[i] = it.hash
+	}
+	// A crash before this returns leaves all of the turn or nothing of it, and
+	// nobody was told of it. A crash after it leaves events that happened.
+	if _, err := l.store.AppendBatch(context.Background(), batch); err != nil {
+		return nil, fmt.Errorf("committing events %d to %d: %w", t.items[0].index, t.items[len(t.items)-1].index, err)
+	}
+	l.lives.Persist(t.changes)
+	published, err := l.log.IntegrateHashes(context.Background(), hashes)
+	if err != nil {
+		return nil, fmt.Errorf("logging events %d to %d: %w", t.items[0].index, t.items[len(t.items)-1].index, err)
+	}
+	return published, nil
+}
+
+// answer tells every command of a turn what became of it.
+func (l *Ledger) answer(t *turn, published *ourlog.Published, err error) {
+	if err != nil {
+		err = l.stopped()
+	}
+	for _, it := range t.items {
+		it.proposal.done <- outcome{err: err, logged: logged{it.event, it.index, it.raw, published}}
+	}
+	for _, r := range t.repeats {
+		o := outcome{err: err}
+		switch {
+		case err != nil:
+		case r.earlier != nil:
+			o.logged = logged{r.earlier.event, r.earlier.index, r.earlier.raw, published}
+		default:
+			o.logged, o.err = l.recall(r.record)
+		}
+		r.proposal.done <- o
+	}
+}
+
+// recall reads a stored event back.
+func (l *Ledger) recall(r store.Record) (logged, error) {
+	parsed, err := statement.Parse(r.Statement)
+	if err != nil {
+		return logged{}, fmt.Errorf("reading event %v back: %w", r.ID, err)
+	}
+	return logged{events.Upcast(parsed.Event), indexOf(r), r.Statement, l.log.Published()}, nil
+}
+
+// indexOf is the log index of a stored event: the embedded store numbers its
+// records from one, without gaps.
+func indexOf(r store.Record) uint64 { return uint64(r.Position) - 1 }

@@ -1,0 +1,128 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/medledger/medledger/events"
+)
+
+// Method is how Destroy destroys, for the attestation.
+const Method = "cryptographic erase: the wrapped AES-256-GCM key and salt of every version overwritten with zeros in the key database (secure_delete) and its write-ahead log truncated, then the ciphertext files removed"
+
+// Destruction says what Destroy has done.
+type Destruction struct {
+	// Keys is how many versions' keys were destroyed, also if that was earlier.
+	Keys int
+	// Method is Method.
+	Method string
+	// Already says that the keys had been destroyed before this call.
+	Already bool
+}
+
+// Destroy destroys every key and salt of a record, durably, and removes its
+// ciphertext files. It first closes the record: open readers fail with
+// ErrDestroyed at their next Read, calls that are under way fail, and when
+// Destroy returns nothing of the record can be decrypted through this process.
+//
+// It is idempotent: repeated, also after a crash, it completes what is missing.
+// If it fails the record stays closed until it is repeated or the vault is
+// opened again; ErrStopped says that the latter is needed. A record that the
+// vault knows nothing of gets a tombstone with no keys.
+//
+// The context counts only until the destruction begins.
+func (v *Vault) Destroy(ctx context.Context, record events.ID) (Destruction, error) {
+	if err := v.enter(ctx); err != nil {
+		return Destruction{}, err
+	}
+	defer v.leave()
+	if record.IsZero() {
+		return Destruction{}, fmt.Errorf("destroying a record without an id: %w", ErrInvalid)
+	}
+	for _, r := range v.active.shut(record) {
+		if err := r.end(ErrDestroyed); err != nil {
+			v.cfg.Logger.Warn("closing a file of a destroyed record", "error", err)
+		}
+	}
+	v.cache.drop(record)
+	// A Put of this record that is under way was handed over before (and is
+	// destroyed with the rest) or meets the tombstone.
+	//
+	// Crash before the commit: the record is as it was, and its readers' end
+	// was not final. Crash after it: it is destroyed; see commit for the
+	// write-ahead log, and below for the files.
+	req := &request{op: opDestroy, record: record}
+	if err := v.submit(req); err != nil {
+		return Destruction{}, fmt.Errorf("destroying record %v: %w", record, err)
+	}
+	// Crash before or between the removals: ciphertext without a key, which
+	// Collect or another Destroy removes.
+	if err := v.removeLargeOf(record); err != nil {
+		return Destruction{}, fmt.Errorf("the keys of record %v are destroyed, but not its files; destroy it again: %w", record, err)
+	}
+	v.active.forget(record)
+	return Destruction{Keys: req.keys, Method: Method, Already: req.already}, nil
+}
+
+// removeLargeOf removes every large file of a record, durably.
+func (v *Vault) removeLargeOf(record events.ID) error {
+	shard := shardDir(v.cfg.Dir, record)
+	entries, err := v.cfg.FS.ReadDir(shard)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	removed := false
+	for _, e := range entries {
+		if id, _, ok := parseLargeName(e.Name()); !ok || id != record {
+			continue
+		}
+		if err := v.removeLarge(filepath.Join(shard, e.Name())); err != nil {
+			return err
+		}
+		removed = true
+	}
+	if !removed {
+		return nil
+	}
+	return v.cfg.FS.SyncDir(shard)
+}
+
+// Discard undoes the Put of a version whose event was never written. Its key is
+// gone when Discard returns, durably. Unlike Destroy it leaves no tombstone,
+// and does not truncate the write-ahead log. Errors: ErrNotFound, ErrDestroyed,
+// ErrExists if the version is being put at this moment, ErrStopped.
+func (v *Vault) Discard(ctx context.Context, record events.ID, version uint32) error {
+	if err := v.enter(ctx); err != nil {
+		return err
+	}
+	defer v.leave()
+	return v.discard(record, version)
+}
+
+func (v *Vault) discard(record events.ID, version uint32) error {
+	if err := v.active.reserve(record, version, true); err != nil {
+		return err
+	}
+	defer v.active.release(record, version)
+	for _, r := range v.active.readersOf(record, version) {
+		if err := r.end(ErrNotFound); err != nil {
+			v.cfg.Logger.Warn("closing a file of a discarded version", "error", err)
+		}
+	}
+	v.cache.drop(record)
+	// Crash before the commit: the version is there, and Collect removes it.
+	// Crash after it: at most its file is there, and Collect removes that.
+	if err := v.submit(&request{op: opDiscard, record: record, version: version}); err != nil {
+		return fmt.Errorf("discarding record %v version %d: %w", record, version, err)
+	}
+	if err := v.removeLarge(largePath(v.cfg.Dir, record, version)); err != nil {
+		return fmt.Errorf("the key of record %v version %d is discarded, but not its file, which the next Collect removes: %w", record, version, err)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package vault
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"testing"
+
+	"github.com/medledger/medledger/events"
+)
+
+func FuzzSegmentRecord(f *testing.F) {
+	for _, size := range []int{tagSize, 100} {
+		b := append(newSegmentRecord(events.MustNewID(), 7, size), pattern(size)...)
+		finishSegmentRecord(b)
+		f.Add(b)
+		f.Add(b[:len(b)-1])
+		f.Add(append(b, 1))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rec, n, err := parseSegmentRecord(b)
+		if err != nil {
+			return
+		}
+		again := append(newSegmentRecord(rec.record, rec.version, len(rec.payload)), rec.payload...)
+		finishSegmentRecord(again)
+		if !bytes.Equal(again, b[:n]) {
+			t.Errorf("%x became %x", b[:n], again)
+		}
+	})
+}
+
+func FuzzSegmentHeader(f *testing.F) {
+	f.Add(segmentHeader(1))
+	f.Add(segmentHeader(1<<32 - 1))
+	f.Add([]byte(segmentMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, err := parseSegmentHeader(b); err == nil && !bytes.Equal(segmentHeader(n), b) {
+			t.Errorf("%x became %x", b, segmentHeader(n))
+		}
+	})
+}
+
+func FuzzLargeHeader(f *testing.F) {
+	f.Add(versionContext{events.MustNewID(), 1}.marshal())
+	f.Add(make([]byte, contextSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := parseContext(b); err == nil && !bytes.Equal(c.marshal(), b) {
+			t.Errorf("%x became %x", b, c.marshal())
+		}
+	})
+}
+
+func FuzzNames(f *testing.F) {
+	f.Add(largeName(events.MustNewID(), 12))
+	f.Add(segmentName(3))
+	f.Add("../../etc/passwd")
+	f.Fuzz(func(t *testing.T, name string) {
+		if id, version, ok := parseLargeName(name); ok && largeName(id, version) != name {
+			t.Errorf("%q became %q", name, largeName(id, version))
+		}
+		if n, ok := parseSegmentName(name); ok && segmentName(n) != name {
+			t.Errorf("%q became %q", name, segmentName(n))
+		}
+	})
+}
+
+func FuzzSecrets(f *testing.F) {
+	f.Add((&secrets{size: 5, contentType: "a/b"}).marshal(nil))
+	f.Add(make([]byte, secretsFixed))
+	f.Add(make([]byte, secretsFixed+1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := parseSecrets(b); err == nil && !bytes.Equal(s.marshal(nil), b) {
+			t.Errorf("%x became %x", b, s.marshal(nil))
+		}
+	})
+}
+
+func FuzzRootKeyFile(f *testing.F) {
+	text := bytes.Repeat([]byte("0aF9"), 16)
+	f.Add(text)
+	f.Add(append(text, '\n'))
+	f.Add(append(text, '\r', '\n'))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := parseRootKey(b)
+		if err != nil {
+			return
+		}
+		want := bytes.ToLower(bytes.TrimSuffix(b, []byte("\n")))
+		if got := hex.EncodeToString(k.bytes[:]); got != string(want) {
+			t.Errorf("%q became %q", b, got)
+		}
+	})
+}
+
+// FuzzWrappedKey and FuzzChunks hold that nothing but what was sealed opens.
+func FuzzWrappedKey(f *testing.F) {
+	root, err := parseRootKey(bytes.Repeat([]byte("01"), keySize))
+	if err != nil {
+		f.Fatal(err)
+	}
+	id := events.ID{1}
+	wrapped, err := root.wrap(&secrets{size: 3, contentType: "x"}, id, 1, rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(wrapped)
+	f.Add(wrapped[:minWrapped-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := root.unwrap(b, id, 1)
+		if (err == nil) != bytes.Equal(b, wrapped) {
+			t.Errorf("%x: %v, %v", b, s, err)
+		}
+	})
+}
+
+func FuzzChunks(f *testing.F) {
+	key, c := [keySize]byte{9}, versionContext{events.ID{1}, 1}
+	plain := pattern(chunkSize + 50)
+	s, err := newStream(&key, c)
+	if err != nil {
+		f.Fatal(err)
+	}
+	sealed := s.sealAll(nil, plain)
+	f.Add([]byte{}, 0)
+	f.Add([]byte{1}, sealedChunk)
+	f.Add([]byte{1, 2}, len(sealed)-1)
+	f.Fuzz(func(t *testing.T, patch []byte, at int) {
+		b := bytes.Clone(sealed)
+		for i, x := range patch { // flip bits from at on
+			b[uint(at+i)%uint(len(b))] ^= x
+		}
+		stream, err := newStream(&key, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &reader{registry: newRegistry(), source: bytes.NewReader(b), stream: stream, left: int64(len(plain))}
+		got, err := io.ReadAll(r)
+		if (err == nil) != bytes.Equal(b, sealed) || !bytes.HasPrefix(plain, got) || err != nil && len(got)%chunkSize != 0 {
+			t.Errorf("%d bytes released, %v", len(got), err)
+		}
+	})
+}

@@ -1,0 +1,464 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/commitment"
+)
+
+var ctx = context.Background()
+
+// pattern returns size bytes that no compression or alignment makes alike.
+func pattern(size int) []byte {
+	b := make([]byte, size)
+	mathrand.NewChaCha8([32]byte{byte(size), byte(size >> 8), byte(size >> 16)}).Read(b)
+	return b
+}
+
+func mustPut(t testing.TB, v *Vault, record events.ID, version uint32, content []byte) Stored {
+	t.Helper()
+	s, err := v.Put(ctx, record, version, Meta{"text/plain"}, bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// read returns a version's content.
+func read(v *Vault, record events.ID, version uint32) ([]byte, error) {
+	c, err := v.Get(ctx, record, version)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(c.Reader)
+	if err == nil && int64(len(b)) != c.Size {
+		err = fmt.Errorf("size %d, read %d", c.Size, len(b))
+	}
+	return b, errors.Join(err, c.Reader.Close())
+}
+
+func mustRead(t testing.TB, v *Vault, record events.ID, version uint32, want []byte) {
+	t.Helper()
+	if got, err := read(v, record, version); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("record %v version %d: %d bytes, want %d, %v", record, version, len(got), len(want), err)
+	}
+}
+
+func wantErr(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error %v, want %v", err, want)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, limit := range []int{100, DefaultSmallLimit, MaxSmallLimit} {
+		cfg := newConfig(t)
+		cfg.SmallLimit = limit
+		v := openVault(t, cfg)
+		record := events.MustNewID()
+		sizes := []int{0, 1, limit - 1, limit, limit + 1, chunkSize - 1, chunkSize, chunkSize + 1, 2 * chunkSize, 3*chunkSize - 1, 3*chunkSize + 7, 20 * chunkSize}
+		for i, size := range sizes {
+			content := pattern(size)
+			stored, err := v.Put(ctx, record, uint32(i), Meta{"image/x" + fmt.Sprint(i)}, iotest.HalfReader(bytes.NewReader(content)))
+			if err != nil || stored.Size != int64(size) {
+				t.Fatalf("limit %d size %d: %+v, %v", limit, size, stored, err)
+			}
+			salt, err := v.Opening(ctx, record, uint32(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := commitment.Verify(stored.Commitment, salt, bytes.NewReader(content)); err != nil {
+				t.Fatal(err)
+			}
+			_, statErr := os.Stat(largePath(cfg.Dir, record, uint32(i)))
+			if inFile := statErr == nil; inFile != (size > limit) {
+				t.Errorf("limit %d size %d: in a file of its own: %v", limit, size, inFile)
+			}
+		}
+		for range 2 { // as it is, and opened again
+			for i, size := range sizes {
+				mustRead(t, v, record, uint32(i), pattern(size))
+				c, err := v.Get(ctx, record, uint32(i))
+				if err != nil || c.ContentType != "image/x"+fmt.Sprint(i) || c.Size != int64(size) {
+					t.Fatalf("%+v, %v", c, err)
+				}
+				c.Reader.Close()
+			}
+			if err := v.Close(); err != nil {
+				t.Fatal(err)
+			}
+			v = openVault(t, cfg)
+		}
+	}
+}
+
+func TestSegmentsRollAndGoOn(t *testing.T) {
+	cfg := newConfig(t)
+	cfg.SegmentSize = 3000
+	ids := make([]events.ID, 40)
+	for i := range ids {
+		v, err := Open(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = events.MustNewID()
+		mustPut(t, v, ids[i], 1, pattern(500+i))
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := openVault(t, cfg)
+	for i, id := range ids {
+		mustRead(t, v, id, 1, pattern(500+i))
+	}
+	if n, _ := v.segments.list(); len(n) != 7 {
+		t.Errorf("segments %v, want 7: six records of about 560 bytes pass 3000", n)
+	}
+	// With all but the records of the last segment destroyed, the others go.
+	for _, id := range ids[:35] {
+		if _, err := v.Destroy(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := v.Collect(ctx, func(events.ID, uint32) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := v.segments.list(); len(n) != 2 || n[0] != 6 {
+		t.Errorf("segments %v left, want the one of the 36th record and the last", n)
+	}
+	for i, id := range ids[35:] {
+		mustRead(t, v, id, 1, pattern(535+i))
+	}
+}
+
+func TestErrors(t *testing.T) {
+	v := openVault(t, newConfig(t))
+	id, other := events.MustNewID(), events.MustNewID()
+	for _, size := range []int{10, DefaultSmallLimit * 3} {
+		version := uint32(size)
+		mustPut(t, v, id, version, pattern(size))
+		for _, again := range []int{10, DefaultSmallLimit * 3} {
+			_, err := v.Put(ctx, id, version, Meta{}, bytes.NewReader(make([]byte, again)))
+			wantErr(t, err, ErrExists)
+		}
+		mustRead(t, v, id, version, pattern(size))
+	}
+	_, err := v.Get(ctx, other, 1)
+	wantErr(t, err, ErrNotFound)
+	_, err = v.Opening(ctx, id, 1)
+	wantErr(t, err, ErrNotFound)
+	wantErr(t, v.Discard(ctx, id, 1), ErrNotFound)
+	_, err = v.Put(ctx, events.ID{}, 1, Meta{}, strings.NewReader(""))
+	wantErr(t, err, ErrInvalid)
+	_, err = v.Put(ctx, other, 1, Meta{strings.Repeat("x", 256)}, strings.NewReader(""))
+	wantErr(t, err, ErrInvalid)
+	_, err = v.Destroy(ctx, events.ID{})
+	wantErr(t, err, ErrInvalid)
+
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = v.Get(done, id, 10)
+	wantErr(t, err, context.Canceled)
+
+	// What cannot be read to its end is not stored, however it fails.
+	for _, broken := range []error{errors.New("broken"), io.ErrUnexpectedEOF, fmt.Errorf("body: %w", io.EOF)} {
+		for _, size := range []int{10, DefaultSmallLimit, DefaultSmallLimit * 3} {
+			_, err = v.Put(ctx, other, 1, Meta{}, io.MultiReader(bytes.NewReader(pattern(size)), iotest.ErrReader(broken)))
+			wantErr(t, err, broken)
+			_, err = v.Get(ctx, other, 1)
+			wantErr(t, err, ErrNotFound)
+		}
+	}
+	if files, _ := os.ReadDir(shardDir(v.cfg.Dir, other)); len(files) > 0 && other[0] != id[0] {
+		t.Errorf("failed puts left %v", files)
+	}
+
+	c, err := v.Get(ctx, id, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Reader.Read(make([]byte, 1))
+	wantErr(t, err, ErrClosed)
+	_, err = v.Get(ctx, id, 10)
+	wantErr(t, err, ErrClosed)
+}
+
+func TestOpenRefuses(t *testing.T) {
+	cfg := newConfig(t)
+	v := openVault(t, cfg)
+	mustPut(t, v, events.MustNewID(), 1, nil)
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, CreateRootKey(cfg.RootKeyFile, rand.Reader), os.ErrExist)
+	write := func(text string, mode os.FileMode) string {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, err := os.ReadFile(cfg.RootKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ path, says string }{
+		"missing":  {filepath.Join(t.TempDir(), "none"), "restore its root key file"},
+		"readable": {write(string(good), 0o640), "chmod 600"},
+		"cut":      {write(string(good[:60]), 0o600), "restore it from its backup"},
+		"not hex":  {write(strings.Repeat("z", 64), 0o600), "restore it from its backup"},
+		"other":    {write(strings.Repeat("0", 64), 0o600), "give the right file"},
+	} {
+		bad := cfg
+		bad.RootKeyFile = c.path
+		v, err := Open(ctx, bad)
+		if err == nil {
+			v.Close()
+		}
+		if !errors.Is(err, ErrRootKey) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, c := range map[string]Config{
+		"no dir":    {RootKeyFile: cfg.RootKeyFile, Rand: rand.Reader},
+		"no key":    {Dir: cfg.Dir, Rand: rand.Reader},
+		"no random": {Dir: cfg.Dir, RootKeyFile: cfg.RootKeyFile},
+		"limit":     {Dir: cfg.Dir, RootKeyFile: cfg.RootKeyFile, Rand: rand.Reader, SmallLimit: MaxSmallLimit + 1},
+	} {
+		if _, err := Open(ctx, c); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	openVault(t, cfg).Close()
+
+	// Without its key database a vault that holds ciphertext is not a new one.
+	keys := filepath.Join(cfg.Dir, keysFile)
+	if err := os.Remove(keys); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := Open(ctx, cfg); err == nil || !strings.Contains(err.Error(), "restore it from its backup") {
+			t.Errorf("without %s: %v", keysFile, err)
+		}
+	}
+	if err := os.WriteFile(keys, bytes.Repeat([]byte("x"), 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(ctx, cfg); err == nil {
+		t.Error("opened with a key database that is none")
+	}
+}
+
+func TestDestroyEndsReaders(t *testing.T) {
+	v := openVault(t, newConfig(t))
+	id := events.MustNewID()
+	mustPut(t, v, id, 1, pattern(1000))
+	mustPut(t, v, id, 2, pattern(5*chunkSize))
+	var open []*Content
+	for _, version := range []uint32{1, 2} {
+		c, err := v.Get(ctx, id, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c.Reader, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	d, err := v.Destroy(ctx, id)
+	if err != nil || d != (Destruction{Keys: 2, Method: Method}) {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	for _, c := range open {
+		_, err := c.Reader.Read(make([]byte, 1))
+		wantErr(t, err, ErrDestroyed)
+		if err := c.Reader.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(v.active.records) != 0 || v.cache.n != 0 {
+		t.Errorf("left in memory: %d records, %d keys", len(v.active.records), v.cache.n)
+	}
+	if _, err := os.Stat(largePath(v.cfg.Dir, id, 2)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("large file after destruction: %v", err)
+	}
+	for _, version := range []uint32{1, 2, 3} {
+		_, err := v.Get(ctx, id, version)
+		wantErr(t, err, ErrDestroyed)
+		_, err = v.Opening(ctx, id, version)
+		wantErr(t, err, ErrDestroyed)
+		for _, size := range []int{0, 2 * chunkSize} {
+			_, err = v.Put(ctx, id, version, Meta{}, bytes.NewReader(make([]byte, size)))
+			wantErr(t, err, ErrDestroyed)
+		}
+	}
+	d, err = v.Destroy(ctx, id)
+	if err != nil || d != (Destruction{Keys: 2, Method: Method, Already: true}) {
+		t.Fatalf("%+v, %v", d, err)
+	}
+}
+
+func TestDiscardAndPutAgain(t *testing.T) {
+	v := openVault(t, newConfig(t))
+	id := events.MustNewID()
+	for _, size := range []int{100, 3 * chunkSize, 0} {
+		mustPut(t, v, id, 1, pattern(size))
+		mustRead(t, v, id, 1, pattern(size))
+		c, err := v.Get(ctx, id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Discard(ctx, id, 1); err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Reader.Read(make([]byte, 1))
+		wantErr(t, err, ErrNotFound)
+		_, err = v.Get(ctx, id, 1)
+		wantErr(t, err, ErrNotFound)
+	}
+	mustPut(t, v, id, 1, pattern(7))
+	mustRead(t, v, id, 1, pattern(7))
+}
+
+// TestLargeInBoundedMemory counts what putting and reading a content allocates:
+// a few chunks, whatever its size.
+func TestLargeInBoundedMemory(t *testing.T) {
+	size := int64(32 << 20)
+	if os.Getenv("MEDLEDGER_LONG") != "" {
+		size = 256 << 20
+	}
+	v := openVault(t, newConfig(t))
+	id := events.MustNewID()
+	source := func() io.Reader { return io.LimitReader(mathrand.NewChaCha8([32]byte{1}), size) }
+	allocated := func(f func()) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	var stored Stored
+	put := allocated(func() {
+		var err error
+		if stored, err = v.Put(ctx, id, 1, Meta{}, source()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	get := allocated(func() {
+		c, err := v.Get(ctx, id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Reader.Close()
+		salt, err := v.Opening(ctx, id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := commitment.Verify(stored.Commitment, salt, c.Reader); err != nil || n != size {
+			t.Fatal(n, err)
+		}
+	})
+	const limit = 16 * chunkSize
+	if put > limit || get > limit {
+		t.Errorf("%d bytes: Put allocated %d, Get %d, limit %d", size, put, get, limit)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	cfg := newConfig(t)
+	cfg.SmallLimit = 2000
+	cfg.SegmentSize = 64 << 10
+	v := openVault(t, cfg)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 15 {
+				id, content := events.MustNewID(), pattern(1000+g*500+i)
+				mustPutAsync(t, v, id, content)
+				var inner sync.WaitGroup
+				for range 3 {
+					inner.Go(func() {
+						b, err := read(v, id, 1)
+						if err != nil && !errors.Is(err, ErrDestroyed) || err == nil && !bytes.Equal(b, content) {
+							t.Errorf("%d bytes, %v", len(b), err)
+						}
+					})
+				}
+				inner.Go(func() {
+					_, err := v.Put(ctx, id, 2, Meta{}, bytes.NewReader(content))
+					if err != nil && !errors.Is(err, ErrDestroyed) {
+						t.Error(err)
+					}
+				})
+				if i%2 == 0 {
+					for range 2 {
+						inner.Go(func() {
+							if _, err := v.Destroy(ctx, id); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+				}
+				if i%5 == 0 {
+					inner.Go(func() {
+						if _, err := v.Collect(ctx, func(events.ID, uint32) bool { return false }); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				inner.Wait()
+				_, err := read(v, id, 1)
+				if destroyed := errors.Is(err, ErrDestroyed); destroyed != (i%2 == 0) {
+					t.Errorf("after the destruction of an even one: %d, %v", i, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(v.active.records) != 0 {
+		t.Errorf("%d records still active", len(v.active.records))
+	}
+}
+
+func mustPutAsync(t *testing.T, v *Vault, id events.ID, content []byte) {
+	if _, err := v.Put(ctx, id, 1, Meta{}, bytes.NewReader(content)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCacheIsBoundedAndWiped(t *testing.T) {
+	c := newKeyCache(3)
+	var first *cachedKey
+	for i := range 10 {
+		id := events.MustNewID()
+		c.put(id, uint32(i), location{}, &secrets{key: [32]byte{1}, salt: [32]byte{2}})
+		if i == 0 {
+			first = c.records[id][0]
+		}
+		if c.n != min(i+1, 3) {
+			t.Fatalf("%d keys after %d", c.n, i+1)
+		}
+	}
+	c.wipe()
+	if c.n != 0 || first.secrets.key != [32]byte{} || first.secrets.salt != [32]byte{} {
+		t.Errorf("%d keys left, the first is %v", c.n, first.secrets)
+	}
+}

@@ -1,0 +1,236 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
+)
+
+const (
+	// DefaultSmallLimit is the largest content in bytes that goes to a segment.
+	DefaultSmallLimit = 64 << 10
+	// MaxSmallLimit is the largest SmallLimit: such contents are held in memory.
+	MaxSmallLimit = 1 << 20
+	// DefaultSegmentSize is the size in bytes at which a segment is closed.
+	DefaultSegmentSize = 128 << 20
+	// MaxContentType is the longest content type in bytes.
+	MaxContentType = 255
+)
+
+var (
+	// ErrNotFound says that the vault holds no such record version.
+	ErrNotFound = errors.New("no such content in the vault")
+	// ErrDestroyed says that the record was destroyed, or is being destroyed:
+	// its contents are gone for good.
+	ErrDestroyed = errors.New("the record's contents are destroyed")
+	// ErrExists says that the record version has its content already, or is
+	// being written at this moment. Discard it first if it is to be replaced.
+	ErrExists = errors.New("the record version is in the vault already")
+	// ErrInvalid says that a call or a Config makes no sense.
+	ErrInvalid = errors.New("invalid use of the vault")
+	// ErrClosed says that the vault was closed.
+	ErrClosed = errors.New("vault is closed")
+	// ErrStopped is wrapped by every write after a failed one. Contents can
+	// still be read; to write, close the vault, open it again and Collect.
+	ErrStopped = errors.New("vault stopped after a failed write; close it and open it again")
+)
+
+// CorruptError says that a ciphertext or a wrapped key is damaged, misplaced or
+// forged. Nothing of the bad part was released. The remedy is a backup of the
+// ciphertext.
+type CorruptError struct {
+	Record  events.ID
+	Version uint32
+	Err     error // what was found
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("content of record %v version %d is damaged, restore it from a backup: %v", e.Record, e.Version, e.Err)
+}
+
+// Unwrap returns what was found.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// Config says where a vault lies and what it works with.
+type Config struct {
+	// Dir is the vault's folder, created if missing. The caller makes sure that
+	// only one Vault uses it.
+	Dir string
+	// RootKeyFile holds the root key, made by CreateRootKey. It should lie on
+	// another disk than Dir.
+	RootKeyFile string
+	// FS holds RootKeyFile and the ciphertexts. Nil means disk.OS. SQLite does
+	// its own input and output below Dir.
+	FS disk.FS
+	// Rand yields keys, salts and nonces, usually crypto/rand.Reader. It must
+	// be safe for concurrent use.
+	Rand io.Reader
+	// Logger receives what an operator should know. Nil means silence.
+	Logger *slog.Logger
+	// SmallLimit is the largest content in bytes that goes to a segment; zero
+	// means DefaultSmallLimit.
+	SmallLimit int
+	// SegmentSize is the size in bytes at which a segment is closed; zero means
+	// DefaultSegmentSize.
+	SegmentSize int64
+}
+
+func (c *Config) check() error {
+	if c.FS == nil {
+		c.FS = disk.OS{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SmallLimit == 0 {
+		c.SmallLimit = DefaultSmallLimit
+	}
+	if c.SegmentSize == 0 {
+		c.SegmentSize = DefaultSegmentSize
+	}
+	switch {
+	case c.Dir == "":
+		return fmt.Errorf("no vault folder given: %w", ErrInvalid)
+	case c.RootKeyFile == "":
+		return fmt.Errorf("no root key file given: %w", ErrInvalid)
+	case c.Rand == nil:
+		return fmt.Errorf("no source of randomness given: %w", ErrInvalid)
+	case c.SmallLimit < 0 || c.SmallLimit > MaxSmallLimit:
+		return fmt.Errorf("small limit of %d bytes, allowed are 1 to %d: %w", c.SmallLimit, MaxSmallLimit, ErrInvalid)
+	case c.SegmentSize < 0:
+		return fmt.Errorf("segment size of %d bytes: %w", c.SegmentSize, ErrInvalid)
+	}
+	return nil
+}
+
+// Vault is an open vault. Its methods may be called from several goroutines at
+// once.
+type Vault struct {
+	cfg      Config
+	root     *rootKey
+	keys     *keyStore
+	segments *segments
+	active   *registry
+	cache    *keyCache
+	buffers  sync.Pool // of *putBuffers
+	opened   slot      // the last slot in use when the vault was opened
+
+	queue chan *request // to the committing goroutine
+	done  chan struct{} // closed when that goroutine has ended
+
+	life   sync.RWMutex // held for reading by every call while it runs
+	closed bool         // guarded by life
+}
+
+// Open opens the vault in cfg.Dir, or makes one. It refuses a root key file
+// that is missing, readable by others, or not the key that the vault was made
+// with, each with an error that wraps ErrRootKey and says what to do. After a
+// crash, call Collect.
+func Open(ctx context.Context, cfg Config) (*Vault, error) {
+	return open(ctx, cfg, noHook)
+}
+
+func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	root, err := loadRootKey(cfg.FS, cfg.RootKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	// Crash: empty folders, which the next Open uses.
+	for _, dir := range []string{cfg.Dir, segmentsDir(cfg.Dir), largeDir(cfg.Dir)} {
+		if err := cfg.FS.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("making the vault's folders: %w", err)
+		}
+	}
+	empty, err := holdsNothing(cfg.FS, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openKeyStore(ctx, cfg.Dir, empty, root, cfg.Rand, hook)
+	if err != nil {
+		return nil, err
+	}
+	// The folders' and SQLite's directory entries must not be lost to a crash
+	// after something in them was acknowledged.
+	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("syncing the vault's folder: %w", err), keys.close())
+	}
+	segs, err := openSegments(cfg.FS, segmentsDir(cfg.Dir), cfg.SegmentSize, cfg.Logger)
+	if err != nil {
+		return nil, errors.Join(err, keys.close())
+	}
+	v := &Vault{
+		cfg:      cfg,
+		root:     root,
+		keys:     keys,
+		segments: segs,
+		active:   newRegistry(),
+		cache:    newKeyCache(cachedKeys),
+		opened:   keys.lastSlot,
+		queue:    make(chan *request),
+		done:     make(chan struct{}),
+	}
+	v.buffers.New = func() any { return newPutBuffers(cfg.SmallLimit) }
+	go v.commitLoop()
+	return v, nil
+}
+
+// Close waits for running calls, ends open readers (ErrClosed), wipes the keys
+// in memory and closes the files. A second Close does nothing.
+func (v *Vault) Close() error {
+	v.life.Lock()
+	defer v.life.Unlock()
+	if v.closed {
+		return nil
+	}
+	v.closed = true
+	close(v.queue)
+	<-v.done
+	for _, r := range v.active.all() {
+		r.end(ErrClosed)
+	}
+	v.cache.wipe()
+	v.root.wipe()
+	return errors.Join(v.segments.close(), v.keys.close())
+}
+
+// enter is called first by every method; leave must follow if it succeeds.
+func (v *Vault) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v.life.RLock()
+	if v.closed {
+		v.life.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (v *Vault) leave() { v.life.RUnlock() }
+
+// holdsNothing reports whether there is no ciphertext in the vault's folder.
+func holdsNothing(fsys disk.FS, dir string) (bool, error) {
+	for _, d := range []string{segmentsDir(dir), largeDir(dir)} {
+		entries, err := fsys.ReadDir(d)
+		if err != nil {
+			return false, fmt.Errorf("looking into the vault's folders: %w", err)
+		}
+		if len(entries) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func segmentsDir(dir string) string { return filepath.Join(dir, "segments") }
+func largeDir(dir string) string    { return filepath.Join(dir, "large") }

@@ -1,0 +1,38 @@
+package vault
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// newConfig returns the Config of a new vault in folders of the test's.
+func newConfig(t testing.TB) Config {
+	t.Helper()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "root.key")
+	if err := CreateRootKey(key, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return Config{Dir: filepath.Join(dir, "vault"), RootKeyFile: key, Rand: rand.Reader}
+}
+
+// openVault opens a vault and closes it with the test.
+func openVault(t testing.TB, cfg Config) *Vault {
+	t.Helper()
+	v, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return v
+}

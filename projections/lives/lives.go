@@ -1,0 +1,160 @@
+// Package lives is the projection that commands are decided on: the actors and
+// the lives of the records, in memory, with a copy in SQLite that spares a
+// restart the replay of the whole log.
+//
+// The copy is written behind: a turn's changes reach it some time after the
+// turn's events are durable, one transaction for many turns. It may lag, and
+// never leads, so a crash costs a replay from the copy's position and nothing
+// else. The copy is derived data; deleting it costs a full replay.
+package lives
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/fxamacker/cbor/v2"
+	_ "modernc.org/sqlite" // the "sqlite" driver of database/sql
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/life"
+)
+
+// formatVersion changes whenever the rows of the copy change their meaning; a
+// copy of another version is thrown away and made again from the log.
+const formatVersion = 1
+
+// flushRows is how many changed rows are gathered before they are written.
+// Fewer means a shorter replay after a crash, more means less writing: a record
+// that is read again and again is written once.
+const flushRows = 8192
+
+// Projection is the state and its copy. State and Apply belong to one goroutine,
+// the ledger's; Persist may be called from another.
+type Projection struct {
+	state *life.State
+	db    *sql.DB
+
+	mu      sync.Mutex
+	pending map[events.ID]row
+	head    life.Head
+	failed  error
+	kick    chan struct{}
+	done    chan struct{}
+}
+
+// Changes is what a turn changed, encoded as of the end of the turn.
+type Changes struct {
+	head life.Head
+	rows map[events.ID]row
+}
+
+type row struct {
+	table string
+	value []byte
+}
+
+// Open loads the copy at path, or makes an empty one. The caller then applies
+// the events from State().Head().Size on. A copy that cannot be read, that is of
+// another version or that covers more than size events is replaced by an empty
+// one: it is cheaper to replay than to trust it.
+func Open(ctx context.Context, path string, size uint64) (*Projection, error) {
+	p, err := load(ctx, path)
+	if err == nil && p.state.Head().Size <= size {
+		return p, nil
+	}
+	if err == nil {
+		if err := p.Close(); err != nil {
+			return nil, err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err := Remove(path); err != nil {
+		return nil, err
+	}
+	return load(ctx, path)
+}
+
+// State returns the state. It belongs to the goroutine that calls Apply.
+func (p *Projection) State() *life.State { return p.state }
+
+// Apply adds an event to the state and notes in changes what it changed.
+func (p *Projection) Apply(index uint64, e events.Event, changes *Changes) error {
+	if err := p.state.Apply(index, e); err != nil {
+		return err
+	}
+	return changes.note(p.state, e.Subject)
+}
+
+func (c *Changes) note(s *life.State, subject events.ID) error {
+	c.head = s.Head()
+	var changed row
+	var err error
+	if r := s.Record(subject); r != nil {
+		changed.table = "record"
+		changed.value, err = cbor.Marshal(r)
+	} else if a, ok := s.Actor(subject); ok {
+		changed.table = "actor"
+		changed.value, err = cbor.Marshal(a)
+	} else {
+		return nil // the ledger itself: its state is the head
+	}
+	if err != nil {
+		return fmt.Errorf("encoding the state of %v: %w", subject, err)
+	}
+	if c.rows == nil {
+		c.rows = make(map[events.ID]row)
+	}
+	c.rows[subject] = changed
+	return nil
+}
+
+// Persist hands over the changes of events that are durable, in the order of
+// the turns. It does not wait for the copy.
+func (p *Projection) Persist(c Changes) {
+	p.mu.Lock()
+	for id, r := range c.rows {
+		p.pending[id] = r
+	}
+	p.head = c.head
+	full := len(p.pending) >= flushRows
+	p.mu.Unlock()
+	if full {
+		select {
+		case p.kick <- struct{}{}:
+		default: // the writer has been told
+		}
+	}
+}
+
+// Err returns what kept the copy from being written, if anything did. The
+// projection itself goes on: the price is a longer replay.
+func (p *Projection) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
+// Close writes what is pending and closes the copy.
+func (p *Projection) Close() error {
+	close(p.kick)
+	<-p.done
+	err := p.flush()
+	return errors.Join(err, p.db.Close())
+}
+
+// run writes the copy until Close.
+func (p *Projection) run() {
+	defer close(p.done)
+	for range p.kick {
+		if err := p.flush(); err != nil {
+			p.mu.Lock()
+			p.failed = err
+			p.mu.Unlock()
+		}
+	}
+}

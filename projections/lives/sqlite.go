@@ -1,0 +1,162 @@
+package lives
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/life"
+)
+
+const schema = `
+CREATE TABLE IF NOT EXISTS head   (version INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS actor  (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS record (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;`
+
+// load opens the copy and reads all of it.
+func load(ctx context.Context, path string) (*Projection, error) {
+	// The copy is derived data, so it need not survive a power failure whole:
+	// with synchronous=NORMAL a torn WAL loses transactions, not consistency.
+	db, err := sql.Open("sqlite", "file:"+escape(path)+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1)
+	p := &Projection{
+		state: life.NewState(), db: db,
+		pending: make(map[events.ID]row), kick: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	if err := p.read(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, err), db.Close())
+	}
+	go p.run()
+	return p, nil
+}
+
+func escape(path string) string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
+}
+
+// Remove deletes the copy at path, if there is one.
+func Remove(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the copy of a projection: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *Projection) read(ctx context.Context) error {
+	if _, err := p.db.ExecContext(ctx, schema); err != nil {
+		return err
+	}
+	var version int
+	var value []byte
+	err := p.db.QueryRowContext(ctx, "SELECT version, value FROM head").Scan(&version, &value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if version != formatVersion {
+		return fmt.Errorf("it is of version %d, this program reads %d", version, formatVersion)
+	}
+	if err := cbor.Unmarshal(value, &p.head); err != nil {
+		return err
+	}
+	p.state.Restore(p.head)
+	err = readRows(ctx, p.db, "SELECT id, value FROM actor", p.state.RestoreActor)
+	if err != nil {
+		return err
+	}
+	return readRows(ctx, p.db, "SELECT id, value FROM record", p.state.RestoreRecord)
+}
+
+func readRows[V life.Actor | life.Record](ctx context.Context, db *sql.DB, query string, put func(events.ID, V)) error {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var id, value sql.RawBytes
+	for rows.Next() {
+		if err := rows.Scan(&id, &value); err != nil {
+			return err
+		}
+		var v V
+		if err := cbor.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		if len(id) != len(events.ID{}) {
+			return fmt.Errorf("a row has an id of %d bytes", len(id))
+		}
+		put(events.ID(id), v)
+	}
+	return rows.Err()
+}
+
+// flush writes what is pending in one transaction. A crash before the commit
+// leaves the copy where it was, one after it at the new head. What could not be
+// written is put back behind whatever has come since.
+func (p *Projection) flush() error {
+	p.mu.Lock()
+	rows, head := p.pending, p.head
+	p.pending = make(map[events.ID]row)
+	p.mu.Unlock()
+	if len(rows) == 0 {
+		return nil
+	}
+	err := p.write(rows, head)
+	if err == nil {
+		return nil
+	}
+	p.mu.Lock()
+	for id, r := range rows {
+		if _, newer := p.pending[id]; !newer {
+			p.pending[id] = r
+		}
+	}
+	p.mu.Unlock()
+	return fmt.Errorf("writing the copy of a projection: %w", err)
+}
+
+func (p *Projection) write(rows map[events.ID]row, head life.Head) error {
+	tx, err := p.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	put := make(map[string]*sql.Stmt)
+	for _, table := range []string{"actor", "record"} {
+		put[table], err = tx.Prepare("INSERT INTO " + table + " VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value")
+		if err != nil {
+			return err
+		}
+		defer put[table].Close()
+	}
+	for id, r := range rows {
+		if _, err := put[r.table].Exec(id[:], r.value); err != nil {
+			return err
+		}
+	}
+	value, err := cbor.Marshal(head)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec("DELETE FROM head"); err != nil {
+		return err
+	}
+	if _, err := tx.Exec("INSERT INTO head VALUES (?, ?)", formatVersion, value); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
