@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
+)
+
+// measureSmall measures appends to a log of ten thousand events, or of half as
+// many as the log will be grown to.
+func (r *run) measureSmall(ctx context.Context) error {
+	if err := r.growTo(ctx, min(smallLog, r.Events/2)); err != nil {
+		return err
+	}
+	from := r.scene.size()
+	s, err := drive(ctx, seed+1, submitters, lasting(r.Lasting), r.scene.append)
+	if err != nil {
+		return err
+	}
+	r.small = s.rate()
+	r.figure(fmt.Sprintf("appends from %s events on", grouped(float64(from))), s.rate(), PerSecond, nil, s.String())
+	return nil
+}
+
+// grow makes the log as large as it is to be, by the same code path as always.
+func (r *run) grow(ctx context.Context) error {
+	before, start := r.scene.size(), time.Now()
+	if err := r.growTo(ctx, r.Events); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	r.report.Events, r.report.Records = r.scene.size(), uint64(r.scene.known())
+	if r.report.Events == before {
+		return r.weigh(ctx) // the rows before made it that large
+	}
+	r.figure("growth: appends, reads, amendments", float64(r.report.Events-before)/took.Seconds(), PerSecond, nil,
+		fmt.Sprintf("%s events in %.1f s by %d submitters, without receipts", grouped(float64(r.report.Events-before)), took.Seconds(), growers))
+	return r.weigh(ctx)
+}
+
+// weigh adds up the statements of the log.
+func (r *run) weigh(ctx context.Context) error {
+	for i, size := uint64(0), r.scene.size(); i < size; {
+		leaves, err := r.scene.Log().Leaves(ctx, i, 4096)
+		if err != nil {
+			return err
+		}
+		for _, leaf := range leaves {
+			r.statements += uint64(len(leaf))
+		}
+		i += uint64(len(leaves))
+	}
+	return nil
+}
+
+// growers is how many submitters grow a log: enough to fill every turn.
+const growers = 256
+
+// growTo adds records until there is one for every five of the events that there
+// are to be, and then reads and amends them until there are that many events.
+func (r *run) growTo(ctx context.Context, size int) error {
+	s := r.scene
+	if missing := size/eventsPerRecord - s.known(); missing > 0 {
+		_, err := drive(ctx, seed+2, growers, times(missing), func(ctx context.Context, w *worker) error {
+			_, err := s.originate(ctx, bytes.NewReader(w.fresh()))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	missing := size - int(s.size())
+	if missing <= 0 {
+		return nil
+	}
+	_, err := drive(ctx, seed+3, growers, times(missing), func(ctx context.Context, w *worker) error {
+		if w.IntN(10) > 0 {
+			return s.read(ctx, w)
+		}
+		_, err := s.Amend(ctx, ledger.Command{Actor: s.clinician}, ledger.Amendment{Record: s.pick(w)}, bytes.NewReader(w.fresh()))
+		if errors.Is(err, ledger.ErrConflict) { // another worker amends the same record
+			return s.read(ctx, w)
+		}
+		return err
+	})
+	return err
+}
+
+func (r *run) measureAppends(ctx context.Context) error {
+	s, err := drive(ctx, seed+4, submitters, lasting(r.Lasting), r.scene.append)
+	if err != nil {
+		return err
+	}
+	r.figure("single appends, 64 submitters", s.rate(), PerSecond, atLeast(5000), "")
+	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25), s.String())
+	r.figure("  against the small log", 100*s.rate()/r.small, Percent, atLeast(90).full(), "")
+	return nil
+}
+
+func (r *run) measureOne(ctx context.Context) error {
+	s, err := drive(ctx, seed+5, 1, lasting(r.Lasting), r.scene.append)
+	if err != nil {
+		return err
+	}
+	r.figure("single appends, one submitter: p50", ms(s.quantile(.50)), Millis, atMost(3), s.String())
+	return nil
+}
+
+// measureBatches has a few submitters hand in a hundred appends at a time, as an
+// entrance for bundles would, and wait for all hundred receipts.
+func (r *run) measureBatches(ctx context.Context) error {
+	const batchers, size = 4, 100
+	s, err := drive(ctx, seed+6, batchers, lasting(r.Lasting), func(ctx context.Context, w *worker) error {
+		_, err := drive(ctx, w.Uint64(), size, times(size), r.scene.append)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.figure("batches of 100, 4 submitters: events", size*s.rate(), PerSecond, atLeast(12000), "a batch: "+s.String())
+	return nil
+}
+
+func (r *run) measureReads(ctx context.Context) error {
+	s, err := drive(ctx, seed+7, submitters, lasting(r.Lasting), r.scene.read)
+	if err != nil {
+		return err
+	}
+	r.figure("reads of a record, 64 readers", s.rate(), PerSecond, atLeast(5000), "")
+	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25),
+		fmt.Sprintf("%v; decided, logged and decrypted, without a receipt, each of %s records equally often",
+			s, grouped(float64(r.scene.known()))))
+	return nil
+}
+
+// measureUpload measures appends while one large content streams into the vault.
+func (r *run) measureUpload(ctx context.Context) error {
+	uploaded := make(chan struct{})
+	var uploadErr error
+	var took time.Duration
+	go func() {
+		defer close(uploaded)
+		start := time.Now()
+		_, uploadErr = r.scene.originate(ctx, &generated{left: r.Upload, block: newWorker(seed, 0).fresh()})
+		took = time.Since(start)
+	}()
+	s, err := drive(ctx, seed+8, submitters, until(uploaded), r.scene.append)
+	<-uploaded
+	if err := errors.Join(uploadErr, err); err != nil {
+		return err
+	}
+	r.figure("appends during an upload: p99", ms(s.quantile(.99)), Millis, atMost(100),
+		fmt.Sprintf("%v; upload of %s MB at %.0f MB/s, the last of it included", s, grouped(float64(r.Upload)/1e6), float64(r.Upload)/1e6/took.Seconds()))
+	return nil
+}
+
+// generated is a content made of one block again and again: making it costs
+// next to nothing, encrypting and writing it what any other costs.
+type generated struct {
+	left  int64
+	block []byte
+}
+
+// Read implements io.Reader.
+func (g *generated) Read(p []byte) (int, error) {
+	if g.left == 0 {
+		return 0, io.EOF
+	}
+	n := 0
+	for n < len(p) && g.left > 0 {
+		m := copy(p[n:], g.block[:min(g.left, int64(len(g.block)))])
+		n += m
+		g.left -= int64(m)
+	}
+	return n, nil
+}
+
+func (r *run) measureDestructions(ctx context.Context) error {
+	records := r.scene.known()
+	s, err := drive(ctx, seed+9, 1, times(min(r.Destructions, records/2)), func(ctx context.Context, w *worker) error {
+		_, err := r.scene.destroy(ctx, r.scene.take(w))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.figure("destruction: p99", ms(s.quantile(.99)), Millis, atMost(100).full(),
+		fmt.Sprintf("%v; one after another, of %s records in the vault; both events durable and logged, the keys gone",
+			s, grouped(float64(records))))
+	return nil
+}
+
+// destroy has the clerk ask for a record's destruction and the administrator
+// approve.
+func (s *scene) destroy(ctx context.Context, record events.ID) (*ledger.Result, error) {
+	return s.Destroy(ctx, ledger.Command{Actor: s.clerk}, ledger.Destruction{
+		Record: record, Approver: s.administrator, Ground: events.GroundRetentionEnded,
+	})
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }

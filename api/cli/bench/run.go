@@ -1,0 +1,211 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"time"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
+)
+
+// Config says what is measured, and where.
+type Config struct {
+	// Dir is the folder to work in. A new folder is made in it, and removed
+	// when the run ends.
+	Dir string
+	// Events is how many events the log is grown to; a fifth as many records.
+	Events int
+	// Lasting is how long each timed row goes on.
+	Lasting time.Duration
+	// Upload is the size in bytes of the content that streams in while appends
+	// are measured.
+	Upload int64
+	// Destructions is how many records are destroyed one after another.
+	Destructions int
+	// Child is the command line of Command in another process. The flags that
+	// tell it what to do are appended.
+	Child []string
+	// Profile is the beginning of the paths of one CPU profile a row; none are
+	// made if it is empty.
+	Profile string
+	// Progress is told what is being measured.
+	Progress io.Writer
+}
+
+const (
+	// submitters is how many callers the budgets speak of.
+	submitters = 64
+	// smallLog is the size that a grown log's throughput is held against.
+	smallLog = 10_000
+	// eventsPerRecord is how many events a record of the grown log has.
+	eventsPerRecord = 5
+
+	origin = "bench.medledger.example"
+	seed   = 20260101
+)
+
+func (c Config) check() error {
+	switch {
+	case c.Events < 1000:
+		return fmt.Errorf("a log of %d events is too small to measure; ask for 1000 or more with --events", c.Events)
+	case c.Lasting <= 0 || c.Upload <= 0 || c.Destructions <= 0:
+		return errors.New("durations, sizes and counts must be greater than zero")
+	}
+	return nil
+}
+
+// run is a run of the benchmark.
+type run struct {
+	Config
+	folder string // of the ledger
+	report Report
+	scene  *scene  // while the ledger is open
+	small  float64 // appends a second on a small log
+
+	// What was known when the ledger was closed last.
+	size    uint64
+	records []events.ID
+
+	statements uint64 // bytes of all statements of the grown log
+}
+
+// step is a part of a run. Those with a name are rows of the table and have a
+// profile.
+type step struct {
+	name string
+	tell string
+	do   func(*run, context.Context) error
+}
+
+// The steps build on each other: the log is grown, closed and looked at from
+// outside, and then measured at its full size.
+var steps = []step{
+	{"", "making a ledger", (*run).create},
+	{"small", "appends to a small log", (*run).measureSmall},
+	{"grow", "growing the log", (*run).grow},
+	{"", "closing it", (*run).leave},
+	{"", "bytes on disk", (*run).measureDisk},
+	{"audit", "audit from disk", (*run).measureAudit},
+	{"", "crash, start and memory, in other processes", (*run).measureStart},
+	{"", "opening it again", (*run).reenter},
+	{"appends", "appends by 64 submitters", (*run).measureAppends},
+	{"one", "appends by one submitter", (*run).measureOne},
+	{"batches", "batches of 100", (*run).measureBatches},
+	{"reads", "reads by 64 readers", (*run).measureReads},
+	{"upload", "appends during an upload", (*run).measureUpload},
+	{"destroy", "destructions", (*run).measureDestructions},
+	{"", "closing it", (*run).leave},
+}
+
+// Run measures everything and returns the report. It needs free space of about
+// 4 KB an event in Dir, and the machine for itself.
+func Run(ctx context.Context, c Config) (_ *Report, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp(c.Dir, "medledger-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder to work in; choose another place with --dir: %w", err)
+	}
+	r := &run{Config: c, folder: filepath.Join(work, "ledger"), report: Report{Time: time.Now().UTC()}}
+	defer func() { err = errors.Join(err, r.leave(ctx), os.RemoveAll(work)) }()
+	if r.report.Machine, err = inspect(work); err != nil {
+		return nil, err
+	}
+	before := lookAround()
+	for _, s := range steps {
+		if err := r.perform(ctx, s); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.tell, err)
+		}
+	}
+	r.report.Machine.Others = lookAround().othersSince(before, time.Since(r.report.Time), r.report.Machine.Cores)
+	return &r.report, nil
+}
+
+func (r *run) perform(ctx context.Context, s step) (err error) {
+	fmt.Fprintf(r.Progress, "%s ...\n", s.tell)
+	if r.Profile == "" || s.name == "" {
+		return s.do(r, ctx)
+	}
+	f, err := os.Create(r.Profile + "-" + s.name + ".pprof")
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	err = s.do(r, ctx)
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
+}
+
+// config is how the ledger is opened: as a service would open it.
+func (r *run) config() ledger.Config { return ledgerConfig(r.folder, r.Progress) }
+
+func ledgerConfig(dir string, messages io.Writer) ledger.Config {
+	return ledger.Config{
+		Dir:    dir,
+		Logger: slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+func (r *run) create(ctx context.Context) error {
+	if _, err := ledger.Create(ctx, r.config(), origin); err != nil {
+		return err
+	}
+	return r.reenter(ctx)
+}
+
+// reenter opens the ledger. The records that are known stay known, and what
+// other processes did meanwhile is found out.
+func (r *run) reenter(ctx context.Context) error {
+	l, err := ledger.Open(ctx, r.config())
+	if err != nil {
+		return err
+	}
+	s, err := enter(ctx, l)
+	if err == nil {
+		s.records = r.records
+		err = s.survey(ctx, r.size)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	r.scene = s
+	return nil
+}
+
+// leave closes the ledger if it is open.
+func (r *run) leave(context.Context) error {
+	if r.scene == nil {
+		return nil
+	}
+	s := r.scene
+	r.scene, r.size, r.records = nil, s.size(), s.records
+	return s.Close()
+}
+
+// figure adds a line to the report.
+func (r *run) figure(what string, value float64, unit Unit, budget *Budget, detail string) {
+	f := Figure{What: what, Value: value, Unit: unit, Budget: budget, Events: r.report.Events, Detail: detail}
+	if r.scene != nil {
+		f.Events = r.scene.size()
+	}
+	r.report.Figures = append(r.report.Figures, f)
+}
+
+func atLeast(limit float64) *Budget { return &Budget{Limit: limit} }
+func atMost(limit float64) *Budget  { return &Budget{Limit: limit, AtMost: true} }
+
+// full makes a budget one for a log of a million events.
+func (b *Budget) full() *Budget {
+	b.Events = 1_000_000
+	return b
+}

@@ -1,0 +1,254 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/medledger/medledger/verifier/audit"
+	"github.com/medledger/medledger/verifier/medverify"
+)
+
+// checkPage fails the test for lines of more than 80 columns, except the one with
+// the ledger's folder, which must not be broken.
+func checkPage(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if n := columns(strings.TrimRight(line, "\n")); n > width && !strings.HasPrefix(line, "    D=") {
+			t.Errorf("line of %d columns: %q", n, line)
+		}
+	}
+}
+
+func TestBundled(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	var out bytes.Buffer
+	if err := Run(t.Context(), Options{}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	checkPage(t, out.String())
+	if strings.Contains(out.String(), "✗") || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("a story that went well, without colours:\n%s", out.String())
+	}
+	for _, code := range []audit.Code{
+		audit.StoreDamaged, audit.StatementSignature, audit.StatementsMissing, audit.KeptLarger,
+		audit.RootMismatch, audit.StatementKey, audit.CheckpointSignature,
+	} {
+		if !strings.Contains(out.String(), "| "+string(code)) && !strings.Contains(out.String(), ": "+string(code)) {
+			t.Errorf("no attack was found as %s", code)
+		}
+	}
+	left, err := os.ReadDir(temporary)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d folders are left behind (%v)", len(left), err)
+	}
+}
+
+// TestDir checks what the demo leaves for its reader, and the commands that it
+// prints for them.
+func TestDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a folder's name")
+	var out bytes.Buffer
+	if err := Run(t.Context(), Options{Dir: dir}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	_, advice, ok := strings.Cut(out.String(), "Try it yourself")
+	if !ok || !strings.Contains(advice, "D='") {
+		t.Fatalf("no commands to try:\n%s", out.String())
+	}
+	tried := 0
+	for command := range strings.SplitSeq(strings.ReplaceAll(advice, "\\\n", ""), "\n") {
+		command, ok := strings.CutPrefix(strings.TrimSpace(command), "$ medverify ")
+		if !ok {
+			continue
+		}
+		args := strings.Fields(command)
+		for i := range args {
+			args[i] = strings.Replace(args[i], `"$D"`, dir, 1)
+		}
+		var report bytes.Buffer
+		if exit := medverify.Run(t.Context(), args, &report, &report, medverify.Env{}); exit != medverify.Verified {
+			t.Errorf("medverify %q: exit code %d\n%s", args, exit, report.String())
+		}
+		tried++
+	}
+	if tried != 4 {
+		t.Errorf("%d commands were printed, want 4", tried)
+	}
+	if err := Run(t.Context(), Options{Dir: dir}, &out); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("a second demo in the same folder: %v, want ErrNotEmpty", err)
+	}
+}
+
+// tellStory tells a story of the bundled documents, after change.
+func tellStory(t *testing.T, change func(*story)) (string, *story, error) {
+	t.Helper()
+	docs, err := documents("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s := newStory(newPage(&out, false, time.Now), filepath.Join(t.TempDir(), "ledger"), t.TempDir(), docs)
+	change(s)
+	err = s.tell(t.Context())
+	return out.String(), s, err
+}
+
+// TestChecksCanFail has the story go wrong: every expectation must notice.
+func TestChecksCanFail(t *testing.T) {
+	harmless := func(f *forgery) error { return f.write() }
+	for name, c := range map[string]struct {
+		change func(*story)
+		unmet  int
+		says   []string
+	}{
+		"an attack that changes nothing is not found": {
+			func(s *story) { s.attacks = []attack{{"nothing", harmless, nil, audit.RootMismatch, nil}} },
+			1, []string{"expected: " + foundFalse, "happened: " + verified},
+		},
+		"an attack is found for another reason": {
+			func(s *story) { s.attacks = []attack{{"cut", (*forgery).cut, nil, audit.EventRepeated, nil}} },
+			1, []string{"happened: " + foundFalse + `, without "event-repeated"`},
+		},
+		"a blind auditor sees": {
+			func(s *story) {
+				s.attacks = []attack{{"cut", (*forgery).cut, nil, audit.StatementsMissing, &blind{"blind", verifierKey}}}
+			},
+			1, []string{"expected: " + verified, "happened: " + foundFalse},
+		},
+		"a document is another one when it is read": {
+			func(s *story) {
+				original, reads := s.docs[0].original, 0
+				s.docs[0].original = func() ([]byte, error) {
+					content, err := original()
+					if reads++; reads > 2 { // it was sent twice
+						content = append(content, ' ')
+					}
+					return content, err
+				}
+				s.attacks = nil
+			},
+			4, []string{"expected: " + released, "happened: released, but other bytes"},
+		},
+		"one of many cannot be read": {
+			func(s *story) {
+				s.docs[3].amended = func() ([]byte, error) { return nil, errors.New("no such page") }
+				s.attacks = nil
+			},
+			2, []string{"expected: 5 × version 2", "happened: 1 × error: no such page, 4 × version 2"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, s, err := tellStory(t, c.change)
+			if !errors.Is(err, ErrUnmet) || s.unmet < c.unmet {
+				t.Errorf("error %v after %d unmet expectations, want ErrUnmet after %d\n%s", err, s.unmet, c.unmet, text)
+			}
+			for _, words := range c.says {
+				if !strings.Contains(text, words) {
+					t.Errorf("the story does not say %q\n%s", words, text)
+				}
+			}
+			checkPage(t, text)
+		})
+	}
+}
+
+// TestAttackersAreCapable makes sure that no attack is found by an oversight of
+// the attacker's: what is in his power he must have repaired.
+func TestAttackersAreCapable(t *testing.T) {
+	_, s, err := tellStory(t, func(*story) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	careless := []audit.Code{
+		audit.StoreDamaged, audit.StoreLabel, audit.TileMismatch, audit.TileMissing,
+		audit.StatementMalformed, audit.BundleMalformed, audit.CheckpointMalformed, audit.EventRepeated,
+	}
+	for _, a := range s.attacks[1:] { // the first repairs nothing
+		t.Run(a.name, func(t *testing.T) {
+			dir := t.TempDir()
+			f, err := newForgery(s.dir, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.do(f); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"log", "--dir", dir, "--vkey", verifierKey}, a.flags...)
+			exit, report, err := s.medverify(t.Context(), args)
+			if err != nil || exit != foundFalse {
+				t.Fatalf("%s (%v)", exit, err)
+			}
+			for _, code := range careless {
+				if found := finding(report, code); found != "" {
+					t.Errorf("found for an oversight: %s", found)
+				}
+			}
+		})
+	}
+}
+
+// TestRecords tells a story of files whose names must not get about.
+func TestRecords(t *testing.T) {
+	for _, files := range [][]string{{"Doe_Jane"}, {"Doe_Jane", "Roe_Richard", "Poe_Paula"}} {
+		folder, dir := t.TempDir(), filepath.Join(t.TempDir(), "ledger")
+		for _, name := range files {
+			if err := os.WriteFile(filepath.Join(folder, name+".json"), []byte(`{"name":"`+name+`"}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(folder, "README.txt"), []byte("no record"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := Run(t.Context(), Options{Records: folder, Dir: dir}, &out); err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+		err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			out.Write(content)
+			out.WriteString(path)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			if bytes.Contains(out.Bytes(), []byte(name)) {
+				t.Errorf("the name of a file was printed or kept")
+			}
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	notAFolder := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(notAFolder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{
+		{Records: t.TempDir()}, {Records: filepath.Join(t.TempDir(), "absent")}, {Records: notAFolder}, {Dir: notAFolder},
+	} {
+		var out bytes.Buffer
+		if err := Run(t.Context(), o, &out); err == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+		if out.Len() > 0 {
+			t.Errorf("%+v: a story begins that cannot be told:\n%s", o, out.String())
+		}
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Run(canceled, Options{}, new(bytes.Buffer)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a canceled demo: %v", err)
+	}
+}

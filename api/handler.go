@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/medledger/medledger/ledger/tlog"
+)
+
+// Log is the part of a transparency log that is read from outside. Its methods
+// are called from many goroutines at once. What they return is not modified.
+type Log interface {
+	// Published returns the newest checkpoint, or nil if none was signed yet.
+	// Whatever it covers can be read.
+	Published() *tlog.Published
+	// ReadTile returns a hash tile, and an error that wraps tlog.ErrNotFound if
+	// the newest checkpoint does not cover it.
+	ReadTile(ctx context.Context, level int, index uint64, width int) ([]byte, error)
+	// ReadEntries returns an entry bundle, under the same conditions.
+	ReadEntries(ctx context.Context, index uint64, width int) ([]byte, error)
+}
+
+// Config says what is served. All fields but Version must be set.
+type Config struct {
+	// Log is served under /log/.
+	Log Log
+	// Stopped returns why the ledger accepts no more commands, or nil while it
+	// does. Callers learn only that it stopped.
+	Stopped func() error
+	// Logger gets a line a request and the causes of errors.
+	Logger *slog.Logger
+	// Clock tells the time; it measures how long requests take.
+	Clock func() time.Time
+	// Version is the program's, for the metric medledger_build_info.
+	Version string
+}
+
+func (c Config) check() error {
+	if c.Log == nil || c.Stopped == nil || c.Logger == nil || c.Clock == nil {
+		return errors.New("api: Log, Stopped, Logger and Clock must be set")
+	}
+	return nil
+}
+
+// handler is what the endpoints share.
+type handler struct {
+	Config
+	metrics *metrics
+	router  *mux.Router
+	gzips   sync.Pool // of *gzip.Writer
+}
+
+// endpoint answers a request, or returns an error that has not been answered.
+type endpoint func(w http.ResponseWriter, r *http.Request) error
+
+// New returns the handler of all endpoints. It may be called several times in a
+// process: handlers share nothing.
+func New(c Config) (http.Handler, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	h := &handler{Config: c, metrics: newMetrics(c)}
+	// Without SkipClean the router would answer paths like /log//checkpoint with
+	// a redirect, and without UseEncodedPath it would take %2f for a slash.
+	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()
+	h.get("/log/checkpoint", h.checkpoint)
+	h.getBelow("/log/tile/entries/", "/log/tile/entries/{N}", h.tile)
+	h.getBelow("/log/tile/", "/log/tile/{L}/{N}", h.tile)
+	h.get("/healthz", h.healthz)
+	h.get("/readyz", h.readyz)
+	h.get("/metrics", h.metrics.serve)
+	h.router.NotFoundHandler = h.observed(unmatched, h.notFound)
+	h.router.MethodNotAllowedHandler = h.observed(unmatched, h.methodNotAllowed)
+	return h.router, nil
+}
+
+// unmatched is the route, in logs and metrics, of requests that have none.
+const unmatched = "none"
+
+func (h *handler) get(path string, e endpoint) {
+	h.router.Handle(path, h.observed(path, e)).Methods(http.MethodGet, http.MethodHead)
+}
+
+// getBelow serves all paths that begin with prefix.
+func (h *handler) getBelow(prefix, route string, e endpoint) {
+	h.router.PathPrefix(prefix).Handler(h.observed(route, e)).Methods(http.MethodGet, http.MethodHead)
+}
+
+func (h *handler) notFound(http.ResponseWriter, *http.Request) error {
+	return &problem{Status: http.StatusNotFound, Detail: "nothing is served at this path"}
+}
+
+func (h *handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
+	allowed := strings.Join(h.allowed(r), ", ")
+	w.Header().Set("Allow", allowed)
+	return &problem{Status: http.StatusMethodNotAllowed, Detail: "this path allows " + allowed}
+}
+
+// allowed finds the methods that have a route at the request's path: the router
+// only says that there are some.
+func (h *handler) allowed(r *http.Request) []string {
+	var allowed []string
+	for _, method := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	} {
+		other := *r
+		other.Method = method
+		var match mux.RouteMatch
+		if h.router.Match(&other, &match) && match.MatchErr == nil {
+			allowed = append(allowed, method)
+		}
+	}
+	return allowed
+}
+
+// send answers with a body. The headers of an answer to HEAD are those to GET.
+func send(w http.ResponseWriter, r *http.Request, contentType string, body []byte) error {
+	w.Header().Set("Content-Type", contentType)
+	setLength(w, len(body))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	// An error means that the client has gone; there is nobody left to tell.
+	_, _ = w.Write(body)
+	return nil
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are what an operator watches, in a registry of their own. Labels have
+// few values, all of them the program's own words.
+type metrics struct {
+	exposition http.Handler
+	inFlight   prometheus.Gauge
+	requests   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+}
+
+func newMetrics(c Config) *metrics {
+	m := &metrics{
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "medledger_http_requests_in_flight",
+			Help: "HTTP requests that are being answered.",
+		}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "medledger_http_requests_total",
+			Help: "HTTP requests answered, by route (the path's template; none if no route matched) and class of status.",
+		}, []string{"route", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "medledger_http_request_duration_seconds",
+			Help:    "Time from the end of a request's header to the end of its answer, by route.",
+			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5},
+		}, []string{"route"}),
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(m.inFlight, m.requests, m.duration,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(ledgerMetrics(c)...)
+	m.exposition = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		// A collector that fails costs its own metrics only, and is logged.
+		ErrorHandling: promhttp.ContinueOnError,
+		ErrorLog:      metricsErrors{c.Logger},
+	})
+	return m
+}
+
+// ledgerMetrics are read from the ledger when they are asked for.
+func ledgerMetrics(c Config) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "medledger_log_size",
+			Help: "Events that the newest checkpoint covers.",
+		}, func() float64 {
+			if published := c.Log.Published(); published != nil {
+				return float64(published.Checkpoint.Size)
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "medledger_ledger_stopped",
+			Help: "1 if the ledger stopped itself after a failed write and accepts nothing until it is started again, else 0.",
+		}, func() float64 {
+			if c.Stopped() != nil {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "medledger_build_info",
+			Help:        "Always 1; its labels are the version of the program and of the Go that built it.",
+			ConstLabels: prometheus.Labels{"version": c.Version, "goversion": runtime.Version()},
+		}, func() float64 { return 1 }),
+	}
+}
+
+func (m *metrics) serve(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	m.exposition.ServeHTTP(w, r)
+	return nil
+}
+
+// metricsErrors is promhttp.Logger over slog.
+type metricsErrors struct{ logger *slog.Logger }
+
+func (m metricsErrors) Println(v ...any) {
+	m.logger.Error("metrics could not be gathered", "error", fmt.Sprint(v...))
+}
