@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -21,7 +20,6 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/lives"
 	"github.com/medledger/medledger/verifier/life"
-	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -201,21 +199,17 @@ func logConfig(f Folder, c Config, k *keys, s *segment.Store) tlog.Config {
 	}
 }
 
-// lastSigned is the size of the last checkpoint that was stored, below which the
+// lastSigned is the size of the last checkpoint that was signed, below which the
 // event store must never shrink.
 func lastSigned(f Folder, fsys disk.FS, v note.Verifier) (uint64, error) {
-	raw, err := disk.ReadFile(fsys, filepath.Join(f.Log(), "checkpoint"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
+	last, err := tlog.LastSigned(fsys, f.Log(), v)
 	if err != nil {
 		return 0, fmt.Errorf("reading the last checkpoint: %w", err)
 	}
-	cp, err := proof.VerifyCheckpoint(raw, v)
-	if err != nil {
-		return 0, fmt.Errorf("the last checkpoint is not this ledger's; restore it from a backup: %w", err)
+	if last == nil {
+		return 0, nil
 	}
-	return cp.Size, nil
+	return last.Checkpoint.Size, nil
 }
 
 // replay brings the state up to the end of the store.

@@ -44,7 +44,7 @@ func Rebuild(ctx context.Context, config Config) (*tlog.Published, error) {
 
 func rebuildLog(ctx context.Context, f Folder, c Config, k *keys) (_ *tlog.Published, err error) {
 	signed, err := lastSigned(f, c.FS, k.verifier)
-	if err != nil {
+	if err != nil && !errors.Is(err, tlog.ErrNoCheckpoint) { // without one, tlog.Rebuild signs anew and says so
 		return nil, err
 	}
 	if err := segment.Rebuild(ctx, storeConfig(f, c, signed)); err != nil {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// patient is what a FHIR bundle says of its patient that names them.
-type patient struct {
+// person is what a FHIR bundle says of somebody that names them.
+type person struct {
 	ResourceType string `json:"resourceType"`
 	ID           string `json:"id"`
 	Name         []struct {
@@ -30,9 +30,8 @@ type patient struct {
 	} `json:"address"`
 }
 
-// names returns everything in a bundle that names its patient, and the name of
-// its file.
-func names(t *testing.T, file string, bundle []byte) []string {
+// names returns everything in a bundle that names a patient or a practitioner.
+func names(t *testing.T, bundle []byte) []string {
 	t.Helper()
 	var parsed struct {
 		Entry []struct {
@@ -42,12 +41,12 @@ func names(t *testing.T, file string, bundle []byte) []string {
 	if err := json.Unmarshal(bundle, &parsed); err != nil {
 		t.Fatal("a bundle is not JSON")
 	}
-	list := []string{strings.TrimSuffix(filepath.Base(file), ".json")}
+	var list []string
 	for _, e := range parsed.Entry {
-		var p patient
+		var p person
 		// Resources of other types may have members of the same names in other
 		// forms.
-		if err := json.Unmarshal(e.Resource, &p); err != nil || p.ResourceType != "Patient" {
+		if err := json.Unmarshal(e.Resource, &p); err != nil || p.ResourceType != "Patient" && p.ResourceType != "Practitioner" {
 			continue
 		}
 		list = append(list, p.ID)
@@ -82,20 +81,21 @@ func testNothingPersonal(t *testing.T, records, dir string, printed []byte) {
 		if err != nil {
 			t.Fatal("a bundle cannot be read")
 		}
-		found := 0
-		for _, name := range names(t, file, bundle) {
-			found += open.add(name)
+		list := names(t, bundle)
+		for _, name := range list {
+			open.add(name)
 			sealed.add(name)
-		}
-		if found < 5 {
-			t.Errorf("only %d names in a bundle: this test has nothing to search for", found)
 		}
 		for at := 0; at+32 <= len(bundle); at += len(bundle) / 16 {
 			sealed.add(string(bundle[at : at+32]))
 		}
-		if !sealed.in(bundle) || !open.in(bundle) {
+		if !sealed.in(bundle) || len(list) > 0 && !open.in(bundle) {
 			t.Fatal("the search does not find what is there")
 		}
+		open.add(strings.TrimSuffix(filepath.Base(file), ".json"))
+	}
+	if open.count < 10*len(files) {
+		t.Errorf("only %d names in %d bundles: there is next to nothing to search for", open.count, len(files))
 	}
 	if open.in(printed) {
 		t.Error("what names a patient was printed")
@@ -139,17 +139,17 @@ type search struct {
 
 func newSearch(least int) *search { return &search{least: least, words: make(map[uint32][][]byte)} }
 
-// add adds a word if it is long enough, and returns how many it added.
-func (s *search) add(word string) int {
-	if len(word) < s.least {
-		return 0
+// add adds a word if it is long enough to name somebody. A short number, such as
+// the running numbers of some practitioners, stands in every time of day.
+func (s *search) add(word string) {
+	if len(word) < s.least || len(word) < 8 && strings.Trim(word, "0123456789") == "" {
+		return
 	}
 	w := []byte(word)
 	s.begin[binary.BigEndian.Uint16(w)] = true
 	key := binary.BigEndian.Uint32(w)
 	s.words[key] = append(s.words[key], w)
 	s.count++
-	return 1
 }
 
 // in reports whether any of the words stands in a text.

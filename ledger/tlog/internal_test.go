@@ -21,7 +21,11 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/events/store/segment"
 )
+
+// The embedded engine finds leaves by number.
+var _ indexed = (*segment.Store)(nil)
 
 // list is a store of nothing but statements.
 type list struct {

@@ -113,7 +113,7 @@ func (s *server) tile(ctx context.Context, t proof.Tile, limit int64) ([]byte, e
 }
 
 var (
-	errNotFound = errors.New("the server does not have it")
+	errNotFound = errors.New("the server does not have it; is --url the address below which the log is served?")
 	errDenied   = errors.New("the server wants a token that may read the log; give one with --token-file")
 	errRedirect = errors.New("the server redirects; give the address that it redirects to as --url")
 )

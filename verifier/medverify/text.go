@@ -124,13 +124,13 @@ func quote(text string) string {
 	const width = columns - 10
 	var b strings.Builder
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		line = printable(line)
+		left := []rune(printable(line))
 		indent := "      "
-		for len(line) > width {
-			b.WriteString(indent + line[:width] + "\n")
-			line, indent = line[width:], "          "
+		for len(left) > width {
+			b.WriteString(indent + string(left[:width]) + "\n")
+			left, indent = left[width:], "          "
 		}
-		b.WriteString(strings.TrimRight(indent+line, " ") + "\n")
+		b.WriteString(strings.TrimRight(indent+string(left), " ") + "\n")
 	}
 	return b.String()
 }

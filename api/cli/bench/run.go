@@ -119,13 +119,13 @@ func Run(ctx context.Context, c Config) (_ *Report, err error) {
 	if r.report.Machine, err = inspect(work); err != nil {
 		return nil, err
 	}
-	before := lookAround()
+	before, start := lookAround(), time.Now()
 	for _, s := range steps {
 		if err := r.perform(ctx, s); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.tell, err)
 		}
 	}
-	r.report.Machine.Others = lookAround().othersSince(before, time.Since(r.report.Time), r.report.Machine.Cores)
+	r.report.Machine.Others = lookAround().othersSince(before, time.Since(start), r.report.Machine.Cores)
 	return &r.report, nil
 }
 

@@ -279,10 +279,10 @@ func (t *Tiles) write(tl *tile, width int) error {
 func (t *Tiles) create(tl *tile, path string) error {
 	folder, spare := filepath.Dir(path), t.spare[tl.level]
 	reused := false
-	if spare != "" && filepath.Ext(folder) == ".p" && filepath.Dir(folder) == filepath.Dir(spare) {
-		reused = t.fsys.Rename(spare, folder) == nil
+	if spare != "" && filepath.Ext(folder) == ".p" {
+		reused = filepath.Dir(folder) == filepath.Dir(spare) && t.fsys.Rename(spare, folder) == nil
+		t.spare[tl.level] = ""
 	}
-	t.spare[tl.level] = ""
 	if !reused { // a spare folder elsewhere stays, empty: one in a thousand tiles
 		if err := t.fsys.MkdirAll(folder, 0o755); err != nil {
 			return err
