@@ -61,6 +61,15 @@ func ledgerMetrics(c Config) []prometheus.Collector {
 			return 0
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "medledger_log_checkpoint_timestamp_seconds",
+			Help: "When the newest checkpoint was made, in seconds since 1970; 0 if that is not known.",
+		}, func() float64 {
+			if published := c.Log.Published(); published != nil && !published.Time.IsZero() {
+				return float64(published.Time.UnixMilli()) / 1e3
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "medledger_ledger_stopped",
 			Help: "1 if the ledger stopped itself after a failed write and accepts nothing until it is started again, else 0.",
 		}, func() float64 {

@@ -140,6 +140,26 @@ func (e Event) Check() error {
 	return nil
 }
 
+// Stream names the stream of an event store that the event belongs to: its
+// subject's. A refusal belongs to the record, or to the actor if it is about no
+// record that exists.
+func (e Event) Stream() string {
+	switch d := e.Data.(type) {
+	case *LedgerOpened, *KeyRotated:
+		return "ledger-" + e.Subject.String()
+	case *ActorRegistered, *ActorRegisteredV1:
+		return "actor-" + e.Subject.String()
+	case *AccessRefused:
+		if e.Subject == d.Actor {
+			return "actor-" + e.Subject.String()
+		}
+	}
+	return RecordStream(e.Subject)
+}
+
+// RecordStream names the stream of the events about a record.
+func RecordStream(record ID) string { return "record-" + record.String() }
+
 // Schema returns the dataschema of the type, a URN that names type and version.
 func (t Type) Schema() string {
 	return "urn:medledger:schema:" + strings.TrimPrefix(string(t), "medledger.")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 )
@@ -40,7 +41,7 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 	} else if !errors.Is(err, ErrNoLedger) {
 		return nil, err
 	}
-	if err := config.FS.MkdirAll(config.Dir, 0o700); err != nil {
+	if err := disk.MakeDir(config.FS, config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
 	if err := refuseForeign(folder, config); err != nil {

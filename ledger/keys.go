@@ -48,7 +48,7 @@ type keys struct {
 // createKeys makes the keys that the folder lacks. It is called until the folder
 // is marked, so a crash half-way leaves keys that the next call finds.
 func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	if err := fsys.MkdirAll(f.keys(), 0o700); err != nil {
+	if err := disk.MakeDir(fsys, f.keys(), 0o700); err != nil {
 		return fmt.Errorf("making the keys' folder: %w", err)
 	}
 	if err := createLogKey(f, fsys, random, origin); err != nil {
@@ -57,7 +57,7 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 	if err := createCommandsKey(f, fsys, random); err != nil {
 		return fmt.Errorf("making the key of idempotent commands: %w", err)
 	}
-	if err := vault.CreateRootKey(filepath.Join(f.keys(), vaultKeyFile), random); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := vault.CreateRootKey(fsys, filepath.Join(f.keys(), vaultKeyFile), random); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making the vault's key: %w", err)
 	}
 	existing, err := statementKeys(f, fsys)

@@ -93,6 +93,9 @@ type Ledger struct {
 	closed bool
 	cause  error // why the ledger stopped
 
+	closeOnce sync.Once
+	closeErr  error
+
 	announcements announcements
 }
 
@@ -353,12 +356,14 @@ func (l *Ledger) stopped() error {
 }
 
 // Close takes no more commands, finishes those it took, and closes the folder.
+// Closing it again does nothing.
 func (l *Ledger) Close() error {
 	l.failMu.Lock()
 	l.stopTaking()
 	l.failMu.Unlock()
 	<-l.ended
-	return l.closeParts()
+	l.closeOnce.Do(func() { l.closeErr = l.closeParts() })
+	return l.closeErr
 }
 
 func (l *Ledger) closeParts() error {

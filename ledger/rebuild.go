@@ -32,9 +32,6 @@ func Rebuild(ctx context.Context, config Config) (*tlog.Published, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lives.Remove(folder.lives()); err != nil {
-		return nil, err
-	}
 	l, err := Open(ctx, config) // replays every event into a new copy
 	if err != nil {
 		return nil, err
@@ -55,6 +52,9 @@ func rebuildLog(ctx context.Context, f Folder, c Config, k *keys) (_ *tlog.Publi
 		return nil, fmt.Errorf("opening the event store: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := lives.Remove(f.lives()); err != nil {
+		return nil, err
+	}
 	published, err := tlog.Rebuild(ctx, logConfig(f, c, k, s))
 	if err != nil {
 		return nil, fmt.Errorf("making the log's tiles again: %w", err)

@@ -98,7 +98,7 @@ func (l *Ledger) announcedBefore(ctx context.Context, index uint64, at *tlog.Pub
 // History returns the events of a record, oldest first, up to those that are in
 // the log now.
 func (l *Ledger) History(ctx context.Context, record events.ID) ([]*Result, error) {
-	return l.streamEvents(ctx, recordStream(record))
+	return l.streamEvents(ctx, events.RecordStream(record))
 }
 
 func (l *Ledger) streamEvents(ctx context.Context, stream string) ([]*Result, error) {

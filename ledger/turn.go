@@ -226,24 +226,6 @@ func expectedRevision(s *life.State, e events.Event) store.Expected {
 	return store.Any
 }
 
-// streamOf names the stream that an event belongs to.
-func streamOf(e events.Event) string {
-	switch d := e.Data.(type) {
-	case *events.LedgerOpened, *events.KeyRotated:
-		return "ledger-" + e.Subject.String()
-	case *events.ActorRegistered:
-		return actorStream(e.Subject)
-	case *events.AccessRefused:
-		if e.Subject == d.Actor {
-			return actorStream(e.Subject)
-		}
-	}
-	return recordStream(e.Subject)
-}
-
-func actorStream(id events.ID) string  { return "actor-" + id.String() }
-func recordStream(id events.ID) string { return "record-" + id.String() }
-
 // sign makes the statements of a turn. Signing is the dearest step of a turn
 // (an Ed25519 signature costs as much as everything else an event needs), so it
 // is spread over the cores.
@@ -295,7 +277,7 @@ func (l *Ledger) commit(t *turn) (*ourlog.Published, error) {
 	hashes := make([]tlog.Hash, len(t.items))
 	for i, it := range t.items {
 		batch[i] = store.Append{
-			Stream: streamOf(it.event), Expected: it.expected,
+			Stream: it.event.Stream(), Expected: it.expected,
 			Events: []store.Event{{ID: it.event.ID, Statement: it.raw}},
 		}
 		hashes[i] = it.hash

@@ -138,7 +138,7 @@ func (l *Log) publish(ctx context.Context, root *types.LogRootV1) error {
 	if err := l.signed.write(root.TimestampNanos, signed); err != nil {
 		return err
 	}
-	if !l.published.CompareAndSwap(last, &Published{Checkpoint: next, Note: signed}) {
+	if !l.published.CompareAndSwap(last, &Published{Checkpoint: next, Note: signed, Time: rootTime(root.TimestampNanos)}) {
 		return errors.New("another writer published a checkpoint at the same time")
 	}
 	return nil

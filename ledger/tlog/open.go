@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/google/trillian/types"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/tlog/tilestore"
 )
 
@@ -80,7 +80,7 @@ func open(ctx context.Context, c Config, rebuild bool) (*Log, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(c.FS.MkdirAll(c.Dir, 0o755), c.FS.SyncDir(filepath.Dir(filepath.Clean(c.Dir)))); err != nil {
+	if err := disk.MakeDir(c.FS, c.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the log's folder: %w", err)
 	}
 	l := &Log{config: c, leaves: newLeaves(c.Store), syncs: make(chan uint64, 1), synced: make(chan struct{})}

@@ -1,6 +1,9 @@
 package tlog
 
 import (
+	"math"
+	"time"
+
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -98,6 +101,11 @@ type lastSigned struct {
 	nanos    uint64
 }
 
+// rootTime is the time of one of Trillian's roots.
+func rootTime(nanos uint64) time.Time {
+	return time.Unix(0, int64(min(nanos, math.MaxInt64))).UTC()
+}
+
 // LastSigned returns the last checkpoint that the log in a folder is known to
 // have signed, the newest of those that can be read, or nil if it has signed
 // none. An event store must never be cut below its size.
@@ -129,7 +137,7 @@ func readLast(fsys disk.FS, dir string, v note.Verifier) (*lastSigned, error) {
 			return nil, err
 		}
 		if last == nil || r.sequence > last.sequence {
-			last = &lastSigned{Published{c, r.note}, r.sequence, r.nanos}
+			last = &lastSigned{Published{c, r.note, rootTime(r.nanos)}, r.sequence, r.nanos}
 			sequence = r.sequence
 		}
 	}
@@ -146,7 +154,7 @@ func readLast(fsys disk.FS, dir string, v note.Verifier) (*lastSigned, error) {
 	case err != nil:
 		return last, nil // a crash damaged the copy for readers
 	case last == nil || c.Size > last.Checkpoint.Size:
-		return &lastSigned{Published{c, public}, sequence, 0}, nil
+		return &lastSigned{Published{c, public, time.Time{}}, sequence, 0}, nil
 	case c.Size == last.Checkpoint.Size && c.Root != last.Checkpoint.Root:
 		return nil, &proof.ForkError{A: last.Checkpoint, B: c}
 	}

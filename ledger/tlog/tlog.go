@@ -137,4 +137,7 @@ func (e *RegressError) Error() string {
 type Published struct {
 	Checkpoint proof.Checkpoint
 	Note       []byte // the C2SP signed note
+	// Time is when Trillian made the root that the checkpoint signs; the zero
+	// time if that was lost in a crash.
+	Time time.Time
 }

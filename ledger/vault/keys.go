@@ -107,7 +107,7 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 // insert touches another page of versions: cache_size (in -KiB, a connection)
 // keeps those pages in memory.
 func openSQLite(path, options string, connections int) (*sql.DB, error) {
-	name := url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(10000)&_pragma=temp_store(MEMORY)&" + options}
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=busy_timeout(10000)&_pragma=temp_store(MEMORY)&" + options}
 	db, err := sql.Open("sqlite", name.String())
 	if err != nil {
 		return nil, err

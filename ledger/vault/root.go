@@ -36,11 +36,7 @@ type rootKey struct {
 // CreateRootKey writes a new root key, 32 bytes from random in hex, to a file
 // that must not exist yet, readable by its owner only. The file is durable when
 // CreateRootKey returns. Whoever loses it loses every content of the vault.
-func CreateRootKey(path string, random io.Reader) error {
-	return createRootKey(disk.OS{}, path, random)
-}
-
-func createRootKey(fsys disk.FS, path string, random io.Reader) error {
+func CreateRootKey(fsys disk.FS, path string, random io.Reader) error {
 	var key [keySize]byte
 	defer clear(key[:])
 	if _, err := io.ReadFull(random, key[:]); err != nil {

@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"github.com/medledger/medledger/events/store/disk"
+
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -12,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -208,7 +209,7 @@ func TestOpenRefuses(t *testing.T) {
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, CreateRootKey(cfg.RootKeyFile, rand.Reader), os.ErrExist)
+	wantErr(t, CreateRootKey(disk.OS{}, cfg.RootKeyFile, rand.Reader), os.ErrExist)
 	write := func(text string, mode os.FileMode) string {
 		path := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(path, []byte(text), mode); err != nil {
@@ -267,77 +268,6 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestDestroyEndsReaders(t *testing.T) {
-	v := openVault(t, newConfig(t))
-	id := events.MustNewID()
-	mustPut(t, v, id, 1, pattern(1000))
-	mustPut(t, v, id, 2, pattern(5*chunkSize))
-	var open []*Content
-	for _, version := range []uint32{1, 2} {
-		c, err := v.Get(ctx, id, version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(c.Reader, make([]byte, 10)); err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, c)
-	}
-	d, err := v.Destroy(ctx, id)
-	if err != nil || d != (Destruction{Keys: 2, Method: Method}) {
-		t.Fatalf("%+v, %v", d, err)
-	}
-	for _, c := range open {
-		_, err := c.Reader.Read(make([]byte, 1))
-		wantErr(t, err, ErrDestroyed)
-		if err := c.Reader.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if len(v.active.records) != 0 || v.cache.n != 0 {
-		t.Errorf("left in memory: %d records, %d keys", len(v.active.records), v.cache.n)
-	}
-	if _, err := os.Stat(largePath(v.cfg.Dir, id, 2)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("large file after destruction: %v", err)
-	}
-	for _, version := range []uint32{1, 2, 3} {
-		_, err := v.Get(ctx, id, version)
-		wantErr(t, err, ErrDestroyed)
-		_, err = v.Opening(ctx, id, version)
-		wantErr(t, err, ErrDestroyed)
-		for _, size := range []int{0, 2 * chunkSize} {
-			_, err = v.Put(ctx, id, version, Meta{}, bytes.NewReader(make([]byte, size)))
-			wantErr(t, err, ErrDestroyed)
-		}
-	}
-	d, err = v.Destroy(ctx, id)
-	if err != nil || d != (Destruction{Keys: 2, Method: Method, Already: true}) {
-		t.Fatalf("%+v, %v", d, err)
-	}
-}
-
-func TestDiscardAndPutAgain(t *testing.T) {
-	v := openVault(t, newConfig(t))
-	id := events.MustNewID()
-	for _, size := range []int{100, 3 * chunkSize, 0} {
-		mustPut(t, v, id, 1, pattern(size))
-		mustRead(t, v, id, 1, pattern(size))
-		c, err := v.Get(ctx, id, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := v.Discard(ctx, id, 1); err != nil {
-			t.Fatal(err)
-		}
-		_, err = c.Reader.Read(make([]byte, 1))
-		wantErr(t, err, ErrNotFound)
-		_, err = v.Get(ctx, id, 1)
-		wantErr(t, err, ErrNotFound)
-	}
-	mustPut(t, v, id, 1, pattern(7))
-	mustRead(t, v, id, 1, pattern(7))
-}
-
 // TestLargeInBoundedMemory counts what putting and reading a content allocates:
 // a few chunks, whatever its size.
 func TestLargeInBoundedMemory(t *testing.T) {
@@ -379,86 +309,5 @@ func TestLargeInBoundedMemory(t *testing.T) {
 	const limit = 16 * chunkSize
 	if put > limit || get > limit {
 		t.Errorf("%d bytes: Put allocated %d, Get %d, limit %d", size, put, get, limit)
-	}
-}
-
-func TestConcurrentUse(t *testing.T) {
-	cfg := newConfig(t)
-	cfg.SmallLimit = 2000
-	cfg.SegmentSize = 64 << 10
-	v := openVault(t, cfg)
-	var wg sync.WaitGroup
-	for g := range 8 {
-		wg.Go(func() {
-			for i := range 15 {
-				id, content := events.MustNewID(), pattern(1000+g*500+i)
-				mustPutAsync(t, v, id, content)
-				var inner sync.WaitGroup
-				for range 3 {
-					inner.Go(func() {
-						b, err := read(v, id, 1)
-						if err != nil && !errors.Is(err, ErrDestroyed) || err == nil && !bytes.Equal(b, content) {
-							t.Errorf("%d bytes, %v", len(b), err)
-						}
-					})
-				}
-				inner.Go(func() {
-					_, err := v.Put(ctx, id, 2, Meta{}, bytes.NewReader(content))
-					if err != nil && !errors.Is(err, ErrDestroyed) {
-						t.Error(err)
-					}
-				})
-				if i%2 == 0 {
-					for range 2 {
-						inner.Go(func() {
-							if _, err := v.Destroy(ctx, id); err != nil {
-								t.Error(err)
-							}
-						})
-					}
-				}
-				if i%5 == 0 {
-					inner.Go(func() {
-						if _, err := v.Collect(ctx, func(events.ID, uint32) bool { return false }); err != nil {
-							t.Error(err)
-						}
-					})
-				}
-				inner.Wait()
-				_, err := read(v, id, 1)
-				if destroyed := errors.Is(err, ErrDestroyed); destroyed != (i%2 == 0) {
-					t.Errorf("after the destruction of an even one: %d, %v", i, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if len(v.active.records) != 0 {
-		t.Errorf("%d records still active", len(v.active.records))
-	}
-}
-
-func mustPutAsync(t *testing.T, v *Vault, id events.ID, content []byte) {
-	if _, err := v.Put(ctx, id, 1, Meta{}, bytes.NewReader(content)); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestCacheIsBoundedAndWiped(t *testing.T) {
-	c := newKeyCache(3)
-	var first *cachedKey
-	for i := range 10 {
-		id := events.MustNewID()
-		c.put(id, uint32(i), location{}, &secrets{key: [32]byte{1}, salt: [32]byte{2}})
-		if i == 0 {
-			first = c.records[id][0]
-		}
-		if c.n != min(i+1, 3) {
-			t.Fatalf("%d keys after %d", c.n, i+1)
-		}
-	}
-	c.wipe()
-	if c.n != 0 || first.secrets.key != [32]byte{} || first.secrets.salt != [32]byte{} {
-		t.Errorf("%d keys left, the first is %v", c.n, first.secrets)
 	}
 }

@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"github.com/medledger/medledger/events/store/disk"
+
 	"context"
 	"crypto/rand"
 	"os"
@@ -13,7 +15,7 @@ func newConfig(t testing.TB) Config {
 	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "root.key")
-	if err := CreateRootKey(key, rand.Reader); err != nil {
+	if err := CreateRootKey(disk.OS{}, key, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {

@@ -129,7 +129,7 @@ func (a *auditor) label(index uint64, it *item) {
 	if it.id != e.ID {
 		a.found(it.finding(index, StoreLabel, fmt.Sprintf("the event store keeps it as event %v, but it is event %v", it.id, e.ID)))
 	}
-	if want := streamOf(e); it.stream != want {
+	if want := e.Stream(); it.stream != want {
 		a.found(it.finding(index, StoreLabel, fmt.Sprintf("the event store keeps it in the stream %.80q, but it belongs to %q", it.stream, want)))
 	}
 }
@@ -266,22 +266,4 @@ func (a *auditor) summarise() {
 		}
 		return true
 	})
-}
-
-// streamOf names the stream that an event store keeps an event in: that of its
-// subject. A refusal is kept with the record, or with the actor if there is no
-// such record.
-func streamOf(e events.Event) string {
-	kind := "record-"
-	switch d := e.Data.(type) {
-	case *events.LedgerOpened, *events.KeyRotated:
-		kind = "ledger-"
-	case *events.ActorRegistered, *events.ActorRegisteredV1:
-		kind = "actor-"
-	case *events.AccessRefused:
-		if e.Subject == d.Actor {
-			kind = "actor-"
-		}
-	}
-	return kind + e.Subject.String()
 }

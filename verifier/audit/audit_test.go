@@ -17,6 +17,7 @@ import (
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/audit/audittest"
 	"github.com/medledger/medledger/verifier/proof"
+	"github.com/medledger/medledger/verifier/segment"
 )
 
 func story() *audittest.History {
@@ -168,6 +169,16 @@ var lies = []lie{
 		files[name] = files[name][:len(files[name])-7]
 		return folder(files)
 	}, want: []string{"statements-missing 21"}},
+	{name: "header of a segment in the middle cut", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(10)
+		files["store/00000000000000000010.seg"] = files["store/00000000000000000010.seg"][:9]
+		return folder(files)
+	}, want: []string{"store-damaged"}},
+	{name: "header of the last segment cut", tell: func(_ *testing.T, h *audittest.History) audit.Source {
+		files := h.Folder(10)
+		files["store/00000000000000000020.seg"] = files["store/00000000000000000020.seg"][:9]
+		return folder(files)
+	}, want: []string{"statements-missing 20"}},
 	{name: "segment in the middle removed", tell: func(_ *testing.T, h *audittest.History) audit.Source {
 		files := h.Folder(10)
 		delete(files, "store/00000000000000000010.seg")
@@ -518,6 +529,23 @@ func TestFolderOfRunningLedger(t *testing.T) {
 	r, err := audit.Log(t.Context(), folder(files), audit.Options{Verifier: h.Verifier})
 	if err != nil || !r.OK() {
 		t.Errorf("torn tail: error %v, findings %v", err, r.Findings)
+	}
+}
+
+// TestFolderWithNewSegment audits a folder with a segment that was just being
+// made.
+func TestFolderWithNewSegment(t *testing.T) {
+	h := story()
+	for n := range segment.HeaderSize {
+		files := h.Folder(11)
+		name := "store/" + segment.FileName(22)
+		files[name] = segment.AppendHeader(nil, 22)[:n]
+		// The segment before it is sealed by then.
+		files["store/"+segment.FileName(11)] = audittest.Segment(11, h.Records()[11:], true)
+		r, err := audit.Log(t.Context(), folder(files), audit.Options{Verifier: h.Verifier})
+		if err != nil || !r.OK() {
+			t.Errorf("header of %d bytes: error %v, findings %v", n, err, r.Findings)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -66,16 +67,30 @@ func (d *Dir) Checkpoint(context.Context) ([]byte, error) {
 	return signed, nil
 }
 
+// maxCheckpoint bounds a signed checkpoint in bytes.
+const maxCheckpoint = 64 << 10
+
+// read reads a file. Of one that is longer than limit it reads one byte more, so
+// that whoever checks the content finds it too long.
+func (d *Dir) read(name string, limit int64) (_ []byte, err error) {
+	f, err := d.fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}
+
 // readSteady reads a small file that a running ledger overwrites in place, until
 // two readings agree.
 func (d *Dir) readSteady(name string) ([]byte, error) {
-	last, err := fs.ReadFile(d.fsys, name)
+	last, err := d.read(name, maxCheckpoint)
 	for range 100 {
 		if err != nil {
 			return nil, err
 		}
 		var again []byte
-		if again, err = fs.ReadFile(d.fsys, name); err == nil && bytes.Equal(last, again) {
+		if again, err = d.read(name, maxCheckpoint); err == nil && bytes.Equal(last, again) {
 			return again, nil
 		}
 		last = again
@@ -89,10 +104,29 @@ func (d *Dir) openStore() (*segment.Folder, error) {
 		return nil, fmt.Errorf("opening the event store: %w", err)
 	}
 	store, err := segment.OpenFolder(sub)
+	// A ledger that makes a new segment, or crashed while it did, leaves one
+	// with a torn header, in which nothing was ever stored. If it is not that,
+	// its records are missing without it, and the audit finds that.
+	var torn *segment.CorruptError
+	if errors.As(err, &torn) && torn.Offset == 0 && errors.Is(err, segment.ErrTorn) {
+		store, err = segment.OpenFolder(without{sub, torn.File})
+	}
 	if err != nil {
 		return nil, damaged(err, nil)
 	}
 	return store, nil
+}
+
+// without is a folder without one of its files.
+type without struct {
+	fs.FS
+	name string
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (w without) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(w.FS, name)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == w.name }), err
 }
 
 func isDefect(err error) bool {
@@ -173,12 +207,12 @@ func lost(store *segment.Folder, index uint64) error {
 // from that.
 func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
 	name := path.Join("log", proof.FormatPath(t))
-	data, err := fs.ReadFile(d.fsys, name)
+	data, err := d.read(name, proof.TileWidth*tlog.HashSize)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
 	for _, wider := range d.wider(t) {
-		data, err := fs.ReadFile(d.fsys, path.Join("log", proof.FormatPath(wider)))
+		data, err := d.read(path.Join("log", proof.FormatPath(wider)), proof.TileWidth*tlog.HashSize)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "" {
 		os.Exit(m.Run())
 	}
-	if err := Command().ExecuteContext(context.Background()); err != nil {
+	c := Command()
+	c.SilenceUsage = true
+	if err := c.ExecuteContext(context.Background()); err != nil {
 		os.Exit(1)
 	}
 }
@@ -89,6 +91,31 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
+func TestCommandRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"--load"},
+		{"--load", "--dir", dir, "--events", "2000"},
+		{"--load", "--dir", dir, "--probe"},
+		{"--load", "--dir", dir, "--workers", "0"},
+		{"--load", "--dir", dir, "--workers", "33"},
+		{"--load", "--dir", dir}, // no ledger is there
+		{"--probe", "--dir", dir},
+		{"--dir", dir, "--events", "7"},
+		{"--dir", dir + "/absent"},
+		{"something"},
+	} {
+		c := Command()
+		c.SilenceUsage, c.SilenceErrors = true, true
+		c.SetArgs(args)
+		c.SetOut(io.Discard)
+		c.SetErr(t.Output())
+		if err := c.ExecuteContext(t.Context()); err == nil {
+			t.Errorf("%v: accepted", args)
+		}
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
 		value  float64
@@ -101,6 +128,7 @@ func TestVerdict(t *testing.T) {
 		{4999, atLeast(5000), 10, "missed by 1 %"},
 		{25, atMost(25), 10, "met"},
 		{50, atMost(25), 10, "missed by 100 %"},
+		{1000, atMost(25), 10, "missed 40-fold"},
 		{50, atMost(25).full(), 10, "missed by 100 %"},
 		{20, atMost(25).full(), 999_999, "met, not full"},
 		{20, atMost(25).full(), 1_000_000, "met"},

@@ -59,6 +59,8 @@ func (f Figure) verdict() string {
 	switch {
 	case f.Budget == nil:
 		return ""
+	case f.missedBy() >= 9:
+		return fmt.Sprintf("missed %.0f-fold", 1+f.missedBy())
 	case f.missedBy() > 0:
 		return fmt.Sprintf("missed by %.0f %%", max(100*f.missedBy(), 1))
 	case f.Events < f.Budget.Events:
@@ -91,10 +93,10 @@ func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n", preamble, r.Machine.describe())
 	fmt.Fprintf(&b, "log of %s events over %s records\n\n", grouped(float64(r.Events)), grouped(float64(r.Records)))
-	fmt.Fprintf(&b, "%-38s %11s %13s  %s\n", "what", "figure", "budget", "verdict")
+	fmt.Fprintf(&b, "%-36s %11s %13s  %s\n", "what", "figure", "budget", "verdict")
 	b.WriteString(strings.Repeat("-", tableWidth) + "\n")
 	for _, f := range r.Figures {
-		line := fmt.Sprintf("%-38s %11s %13s  %s", f.What, inUnit(f.Value, f.Unit), f.limit(), f.verdict())
+		line := fmt.Sprintf("%-36s %11s %13s  %s", f.What, inUnit(f.Value, f.Unit), f.limit(), f.verdict())
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 		for _, line := range wrap(f.Detail, tableWidth-4) {
 			b.WriteString("    " + line + "\n")

@@ -68,8 +68,9 @@ Flags:
   --dir D         leave the ledger and the evidence in D, which must be empty
                   or absent; without it, a temporary folder that is removed
 
-Exit code 0 says that everything was as it must be. The names of the files, which
-may be patients', are neither printed nor kept.
+Exit code 0 says that everything was as it must be. The names of the files,
+which may be patients', are neither printed nor kept. Colours are for terminals,
+and NO_COLOR=1 turns them off.
 
 Examples:
 

@@ -41,7 +41,7 @@ type story struct {
 	records  []*record // of docs, in their order; the first is the one that the story is about
 	early    signed    // a checkpoint that the attacker put aside
 	end      signed    // the last one
-	final    uint64    // the index of the last event of the first record
+	final    uint64    // the index of the event that ended the first record
 }
 
 // newStory prepares a story that is set on a page. The ledger is made in dir;
@@ -292,17 +292,18 @@ func (s *story) open(ctx context.Context) error {
 	}
 	s.verifier = s.ledger.VerifierKey()
 	s.done("the ledger of "+origin, "open")
-	err = func() error {
-		// Beside the ledger, for the reader: nothing here is needed to open it, and
-		// a crash leaves at most a part of it.
-		if err := os.MkdirAll(s.file("receipts"), 0o755); err != nil {
-			return fmt.Errorf("making the folder of receipts: %w", err)
-		}
-		return s.register(ctx, founding)
-	}()
-	if err != nil {
+	if err := s.people(ctx, founding); err != nil {
 		return errors.Join(err, s.ledger.Close())
 	}
 	s.done("registered: a doctor, a nurse, a clerk, a patient, an insurer outside, and a doctor of another clinic", "6 actors")
 	return nil
+}
+
+// people registers the cast and makes the folder of what the demo leaves for its
+// reader. Nothing there is needed to open the ledger, so it is not synced.
+func (s *story) people(ctx context.Context, founding *ledger.Founding) error {
+	if err := os.MkdirAll(s.file("receipts"), 0o755); err != nil {
+		return fmt.Errorf("making the folder of receipts: %w", err)
+	}
+	return s.register(ctx, founding)
 }

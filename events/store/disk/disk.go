@@ -113,3 +113,22 @@ func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	}
 	return fsys.SyncDir(filepath.Dir(name))
 }
+
+// MakeDir makes a folder, and those above it that are missing, durably: a crash
+// leaves all of them, or the topmost ones. Folders that exist are left alone.
+func MakeDir(fsys FS, name string, perm fs.FileMode) error {
+	name = filepath.Clean(name)
+	if _, err := fsys.Stat(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(name)
+	if parent != name {
+		if err := MakeDir(fsys, parent, perm); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(name, perm); err != nil {
+		return err
+	}
+	return fsys.SyncDir(parent)
+}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"sort"
 	"sync"
 
@@ -132,8 +131,7 @@ func (s *Store) undo(n int) {
 			delete(s.streams, r.Stream)
 		}
 	}
-	// The capacity goes too: a reader may hold the array up to n.
-	s.records = slices.Clip(s.records[:n])
+	s.records = s.records[:n]
 }
 
 // Lookup implements store.Store.

@@ -128,7 +128,7 @@ func Open(ctx context.Context, c Config) (_ *Store, err error) {
 			err = errors.Join(err, s.release())
 		}
 	}()
-	if err := errors.Join(c.FS.MkdirAll(c.Dir, 0o700), os.MkdirAll(c.IndexDir, 0o700)); err != nil {
+	if err := errors.Join(disk.MakeDir(c.FS, c.Dir, 0o700), os.MkdirAll(c.IndexDir, 0o700)); err != nil {
 		return nil, fmt.Errorf("making the event store's folder: %w", err)
 	}
 	if s.lock, err = acquire(filepath.Join(c.IndexDir, "lock")); err != nil {
