@@ -82,7 +82,11 @@ type Ledger struct {
 	stateMu sync.RWMutex
 	lives   *lives.Projection
 
-	signer *statement.Signer // of the decide stage
+	// Of the decide stage: who signs, and the events of the turn before, which
+	// may not be in the store yet (those before that are: the stages hand over
+	// one turn at a time).
+	signer   *statement.Signer
+	inFlight map[events.ID]*item
 
 	proposals chan *proposal
 	turns     chan *turn

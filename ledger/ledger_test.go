@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -303,23 +304,34 @@ func TestRepeatedCommands(t *testing.T) {
 }
 
 // TestConcurrentRepetitions gives one command many times at once: it happens once.
+//
+// With turns of one command each, repetitions meet it in the turn before.
 func TestConcurrentRepetitions(t *testing.T) {
-	c := newClinic(t)
-	command := c.doctor
-	command.IdempotencyKey = "once"
-	before := c.Log().Published().Checkpoint.Size
-	var wg sync.WaitGroup
-	for range 32 {
-		wg.Go(func() {
-			r, err := c.Originate(context.Background(), command, c.origination(), strings.NewReader("content"))
-			if err != nil || r.Index != before {
-				t.Errorf("%+v, %v", r, err)
+	for _, size := range []int{1, 2, 256} {
+		c := newClinic(t)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c.config.TurnSize = size
+		c.reopen()
+		for round := range 20 {
+			command := c.doctor
+			command.IdempotencyKey = fmt.Sprint("once ", round)
+			before := c.Log().Published().Checkpoint.Size
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					r, err := c.Originate(context.Background(), command, c.origination(), strings.NewReader("content"))
+					if err != nil || r.Index != before {
+						t.Errorf("turns of %d: %+v, %v", size, r, err)
+					}
+				})
 			}
-		})
-	}
-	wg.Wait()
-	if after := c.Log().Published().Checkpoint.Size; after != before+1 {
-		t.Errorf("it happened %d times", after-before)
+			wg.Wait()
+			if after := c.Log().Published().Checkpoint.Size; after != before+1 {
+				t.Fatalf("turns of %d: it happened %d times", size, after-before)
+			}
+		}
 	}
 }
 

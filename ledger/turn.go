@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ type item struct {
 // repeat is a proposal whose event exists: it is answered with that.
 type repeat struct {
 	proposal *proposal
-	earlier  *item // of the same turn; or nil, then
+	earlier  *item // of this turn or the one before; or nil, then
 	record   store.Record
 }
 
@@ -156,11 +157,13 @@ func answerAll(ps []*proposal, err error) {
 func (l *Ledger) decide(taken []*proposal) (*turn, error) {
 	t := new(turn)
 	byID := make(map[events.ID]*item)
+	before := l.inFlight
+	l.inFlight = byID
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	for _, p := range taken {
 		if !p.id.IsZero() {
-			if earlier := byID[p.id]; earlier != nil {
+			if earlier := cmp.Or(byID[p.id], before[p.id]); earlier != nil {
 				t.repeats = append(t.repeats, repeat{proposal: p, earlier: earlier})
 				continue
 			}

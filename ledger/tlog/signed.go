@@ -147,12 +147,14 @@ func readLast(fsys disk.FS, dir string, v note.Verifier) (*lastSigned, error) {
 	}
 	c, err := verifyOwn(public, v)
 	switch {
-	case errors.Is(err, ErrForeign):
+	case errors.Is(err, ErrForeign) && last == nil:
 		return nil, err
 	case err != nil && last == nil:
 		return nil, fmt.Errorf("%s cannot be read (%w): %w", filepath.Join(dir, checkpointFile), err, ErrNoCheckpoint)
 	case err != nil:
-		return last, nil // a crash damaged the copy for readers
+		// A crash damaged the copy for readers, which is overwritten in place:
+		// what is half the old and half the new note can bear any name.
+		return last, nil
 	case last == nil || c.Size > last.Checkpoint.Size:
 		return &lastSigned{Published{c, public, time.Time{}}, sequence, 0}, nil
 	case c.Size == last.Checkpoint.Size && c.Root != last.Checkpoint.Root:
