@@ -208,7 +208,7 @@ func TestEventOutOfBounds(t *testing.T) {
 func TestID(t *testing.T) {
 	for version, made := range map[byte]func() (events.ID, error){
 		'4': func() (events.ID, error) { return events.NewID(rand.Reader) },
-		'7': func() (events.ID, error) { return events.NewEventID(time.Now(), rand.Reader) },
+		'7': func() (events.ID, error) { return events.NewOrderedID(time.Now(), rand.Reader) },
 		'8': func() (events.ID, error) { return id(200), nil },
 	} {
 		id, err := made()
@@ -224,8 +224,8 @@ func TestID(t *testing.T) {
 	if _, err := events.NewID(bytes.NewReader(nil)); err == nil {
 		t.Error("an id without randomness")
 	}
-	early, _ := events.NewEventID(time.UnixMilli(1), rand.Reader)
-	late, _ := events.NewEventID(time.UnixMilli(2), rand.Reader)
+	early, _ := events.NewOrderedID(time.UnixMilli(1), rand.Reader)
+	late, _ := events.NewOrderedID(time.UnixMilli(2), rand.Reader)
 	if bytes.Compare(early[:], late[:]) >= 0 {
 		t.Error("event ids do not sort by age")
 	}

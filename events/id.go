@@ -30,9 +30,10 @@ func NewID(random io.Reader) (ID, error) {
 	return id.stamp(4), nil
 }
 
-// NewEventID returns a time-ordered ID (UUID version 7): the event ids of one
-// ledger sort roughly by age, which keeps index pages together on disk.
-func NewEventID(now time.Time, random io.Reader) (ID, error) {
+// NewOrderedID returns an ID of which the first 48 bits are the time in
+// milliseconds and 74 others random (UUID version 7): ids sort roughly by age,
+// which keeps the pages of an index together on disk.
+func NewOrderedID(now time.Time, random io.Reader) (ID, error) {
 	var id ID
 	if _, err := io.ReadFull(random, id[:]); err != nil {
 		return ID{}, fmt.Errorf("reading randomness for an id: %w", err)

@@ -97,6 +97,7 @@ type Ledger struct {
 	closed bool
 	cause  error // why the ledger stopped
 
+	rotating  sync.Mutex
 	closeOnce sync.Once
 	closeErr  error
 
@@ -259,11 +260,15 @@ func (l *Ledger) chooseSigner(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the announcement of the statement keys: %w", err)
 	}
+	current := make(map[string]bool)
 	for _, key := range announcedKeys(parsed.Event) {
+		current[key.Kid] = true
 		if s := l.keys.statement[key.Kid]; s != nil {
 			l.signer = s
-			return nil
 		}
+	}
+	if l.signer != nil {
+		return l.removeRetiredKeys(current)
 	}
 	return errors.New("none of the statement keys that the log announced is in the keys' folder; restore it from a backup")
 }

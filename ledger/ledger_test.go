@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -386,6 +388,41 @@ func TestRotatedKeys(t *testing.T) {
 	}
 	if _, err := receipt.Verify(later, c.VerifierKey()); err != nil || len(later.Keys) != 1 {
 		t.Errorf("the receipt of an old event: %d keys, %v", len(later.Keys), err)
+	}
+}
+
+// TestInterruptedRotation leaves what a crash leaves: a key that was never
+// announced, and one that was replaced.
+func TestInterruptedRotation(t *testing.T) {
+	c := newClinic(t)
+	stale, err := filepath.Glob(filepath.Join(c.config.Dir, "keys", "statement-*.pem"))
+	if err != nil || len(stale) != 1 {
+		t.Fatal(stale, err)
+	}
+	old, err := os.ReadFile(stale[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := c.RotateStatementKey(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stale[0], old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.reopen()
+	c.record("after")
+	left, err := filepath.Glob(filepath.Join(c.config.Dir, "keys", "statement-*.pem"))
+	if err != nil || len(left) != 1 || left[0] == stale[0] {
+		t.Errorf("left are %v, %v", left, err)
 	}
 }
 

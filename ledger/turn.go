@@ -156,6 +156,15 @@ func answerAll(ps []*proposal, err error) {
 // ledger itself is broken.
 func (l *Ledger) decide(taken []*proposal) (*turn, error) {
 	t := new(turn)
+	if err := l.decideAll(taken, t); err != nil {
+		return nil, err
+	}
+	return t, sign(t.items)
+}
+
+// decideAll decides the proposals in order, and applies their events to the
+// state.
+func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
 	byID := make(map[events.ID]*item)
 	before := l.inFlight
 	l.inFlight = byID
@@ -172,7 +181,7 @@ func (l *Ledger) decide(taken []*proposal) (*turn, error) {
 				t.repeats = append(t.repeats, repeat{proposal: p, record: record})
 				continue
 			case !errors.Is(err, store.ErrNotFound):
-				return nil, fmt.Errorf("looking up a repeated command: %w", err)
+				return fmt.Errorf("looking up a repeated command: %w", err)
 			}
 		}
 		it, err := l.decideOne(p, &t.changes)
@@ -186,7 +195,7 @@ func (l *Ledger) decide(taken []*proposal) (*turn, error) {
 			l.signer = p.rotates
 		}
 	}
-	return t, sign(t.items)
+	return nil
 }
 
 // decideOne decides a proposal and applies its event to the state.
@@ -200,7 +209,7 @@ func (l *Ledger) decideOne(p *proposal, changes *lives.Changes) (*item, error) {
 	}
 	id := p.id
 	if id.IsZero() {
-		if id, err = events.NewEventID(now.time.Time(), l.config.Random); err != nil {
+		if id, err = events.NewOrderedID(now.time.Time(), l.config.Random); err != nil {
 			return nil, err
 		}
 	}

@@ -26,10 +26,13 @@ import (
 // copy of another version is thrown away and made again from the log.
 const formatVersion = 1
 
-// flushRows is how many changed rows are gathered before they are written.
-// Fewer means a shorter replay after a crash, more means less writing: a record
-// that is read again and again is written once.
-const flushRows = 8192
+// The copy is written when flushRows rows have changed, or when it lags
+// flushEvents behind. Fewer means a shorter replay after a crash, more means less
+// writing: a record that is read again and again is written once.
+const (
+	flushRows   = 8192
+	flushEvents = 32768
+)
 
 // Projection is the state and its copy. State and Apply belong to one goroutine,
 // the ledger's; Persist may be called from another.
@@ -40,6 +43,7 @@ type Projection struct {
 	mu      sync.Mutex
 	pending map[events.ID]row
 	head    life.Head
+	written uint64 // how many events the copy covers
 	failed  error
 	kick    chan struct{}
 	done    chan struct{}
@@ -121,7 +125,7 @@ func (p *Projection) Persist(c Changes) {
 		p.pending[id] = r
 	}
 	p.head = c.head
-	full := len(p.pending) >= flushRows
+	full := len(p.pending) >= flushRows || p.head.Size-p.written >= flushEvents
 	p.mu.Unlock()
 	if full {
 		select {

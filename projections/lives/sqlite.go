@@ -1,12 +1,14 @@
 package lives
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/fxamacker/cbor/v2"
@@ -73,6 +75,7 @@ func (p *Projection) read(ctx context.Context) error {
 	if err := cbor.Unmarshal(value, &p.head); err != nil {
 		return err
 	}
+	p.written = p.head.Size
 	p.state.Restore(p.head)
 	err = readRows(ctx, p.db, "SELECT id, value FROM actor", p.state.RestoreActor)
 	if err != nil {
@@ -116,16 +119,17 @@ func (p *Projection) flush() error {
 		return nil
 	}
 	err := p.write(rows, head)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err == nil {
+		p.written = head.Size
 		return nil
 	}
-	p.mu.Lock()
 	for id, r := range rows {
 		if _, newer := p.pending[id]; !newer {
 			p.pending[id] = r
 		}
 	}
-	p.mu.Unlock()
 	return fmt.Errorf("writing the copy of a projection: %w", err)
 }
 
@@ -135,16 +139,8 @@ func (p *Projection) write(rows map[events.ID]row, head life.Head) error {
 		return err
 	}
 	defer tx.Rollback()
-	put := make(map[string]*sql.Stmt)
 	for _, table := range []string{"actor", "record"} {
-		put[table], err = tx.Prepare("INSERT INTO " + table + " VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value")
-		if err != nil {
-			return err
-		}
-		defer put[table].Close()
-	}
-	for id, r := range rows {
-		if _, err := put[r.table].Exec(id[:], r.value); err != nil {
+		if err := writeTable(tx, table, rows); err != nil {
 			return err
 		}
 	}
@@ -159,4 +155,32 @@ func (p *Projection) write(rows map[events.ID]row, head life.Head) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// rowsPerInsert is how many rows one statement writes: with one row each, the
+// calls through database/sql cost more than SQLite itself.
+const rowsPerInsert = 64
+
+// writeTable writes the rows of one table, in the order of their ids, which is
+// the order of the table's pages.
+func writeTable(tx *sql.Tx, table string, rows map[events.ID]row) error {
+	var ids []events.ID
+	for id, r := range rows {
+		if r.table == table {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b events.ID) int { return bytes.Compare(a[:], b[:]) })
+	for chunk := range slices.Chunk(ids, rowsPerInsert) {
+		args := make([]any, 0, 2*len(chunk))
+		for i := range chunk {
+			args = append(args, chunk[i][:], rows[chunk[i]].value)
+		}
+		query := "INSERT INTO " + table + " VALUES (?, ?)" + strings.Repeat(", (?, ?)", len(chunk)-1) +
+			" ON CONFLICT DO UPDATE SET value = excluded.value"
+		if _, err := tx.Exec(query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }

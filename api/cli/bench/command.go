@@ -62,7 +62,7 @@ Flags:
 
   --full               measure at the size that the budgets are for: 1,000,000
                        events over 200,000 records, rows of 10 s, an upload of
-                       1 GiB; takes about ten minutes and 5 GB
+                       1 GiB; takes about ten minutes and 4 GB
   --dir D              the folder to work in, on the disk to be measured
                        (default: the current one)
   --json FILE          write the figures to FILE as well

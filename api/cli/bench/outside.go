@@ -40,7 +40,7 @@ func (r *run) measureDisk(context.Context) error {
 	}
 	events := float64(r.size)
 	limit := 1.3*float64(r.statements)/events + 100
-	r.figure("on disk an event, contents aside", float64(total)/events, Bytes, atMost(limit),
+	r.figure("on disk an event, contents aside", float64(total)/events, Bytes, atMost(limit), r.size,
 		fmt.Sprintf("%sthe ledger being closed; a statement has %.0f B on average, the budget is 1.3 times that and 100 B; contents and keys take %s MB more",
 			detail, float64(r.statements)/events, grouped(float64(vault)/1e6)))
 	return nil
@@ -77,7 +77,7 @@ func (r *run) measureAudit(ctx context.Context) error {
 	if !found.OK() {
 		return fmt.Errorf("the audit has %d findings: %v", found.Total(), found.Findings)
 	}
-	r.figure("audit from disk", float64(found.Checked)/took.Seconds(), PerSecond, atLeast(15000),
+	r.figure("audit from disk", float64(found.Checked)/took.Seconds(), PerSecond, atLeast(15000), found.Checked,
 		fmt.Sprintf("signatures, lives, tree and tiles of %s events in %.1f s, on all cores; files in the page cache",
 			grouped(float64(found.Checked)), took.Seconds()))
 	return nil
@@ -110,9 +110,9 @@ func (r *run) measureStart(ctx context.Context) error {
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return fmt.Errorf("reading what another process found: %w", err)
 	}
-	r.figure("start after a crash", p.Opened.Seconds(), Seconds, atMost(3).full(),
+	r.figure("start after a crash", p.Opened.Seconds(), Seconds, atMost(3).full(), r.size+killAfter,
 		fmt.Sprintf("the medledger process was killed (SIGKILL) under load, %s events after a clean start; files in the page cache", grouped(killAfter)))
-	r.figure("resident memory, after load", float64(p.Loaded.Now)/1e6, Megabytes, atMost(400).full(),
+	r.figure("resident memory, after load", float64(p.Loaded.Now)/1e6, Megabytes, atMost(400).full(), r.size+killAfter,
 		fmt.Sprintf("of the process that started after the crash, when it had served %s reads and appends to %d callers; %s MB right after opening, %s MB at most",
 			grouped(float64(p.Calls)), submitters, grouped(float64(p.Fresh.Now)/1e6), grouped(float64(p.Loaded.Peak)/1e6)))
 	return nil

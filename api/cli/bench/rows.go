@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/medledger/medledger/events"
@@ -13,18 +14,24 @@ import (
 )
 
 // measureSmall measures appends to a log of ten thousand events, or of half as
-// many as the log will be grown to.
-func (r *run) measureSmall(ctx context.Context) error {
-	if err := r.growTo(ctx, min(smallLog, r.Events/2)); err != nil {
+// many as the log of the run has. It is a ledger of its own, so that it can be
+// measured right before the large one, when the machine is as busy.
+func (r *run) measureSmall(ctx context.Context) (err error) {
+	small := &run{Config: r.Config, folder: r.folder + "-small"}
+	if err := small.create(ctx); err != nil {
 		return err
 	}
-	from := r.scene.size()
-	s, err := drive(ctx, seed+1, submitters, lasting(r.Lasting), r.scene.append)
+	defer func() { err = errors.Join(err, small.leave(ctx), os.RemoveAll(small.folder)) }()
+	if err := small.growTo(ctx, min(smallLog, r.Events/2)); err != nil {
+		return err
+	}
+	from := small.scene.size()
+	s, err := drive(ctx, seed+1, submitters, lasting(r.Lasting), small.scene.append)
 	if err != nil {
 		return err
 	}
 	r.small = s.rate()
-	r.figure(fmt.Sprintf("appends from %s events on", grouped(float64(from))), s.rate(), PerSecond, nil, s.String())
+	r.figure(fmt.Sprintf("appends from %s events on", grouped(float64(from))), s.rate(), PerSecond, nil, from, s.String())
 	return nil
 }
 
@@ -39,7 +46,7 @@ func (r *run) grow(ctx context.Context) error {
 	if r.report.Events == before {
 		return r.weigh(ctx) // the rows before made it that large
 	}
-	r.figure("growth: appends, reads, amendments", float64(r.report.Events-before)/took.Seconds(), PerSecond, nil,
+	r.figure("growth: appends, reads, amendments", float64(r.report.Events-before)/took.Seconds(), PerSecond, nil, r.report.Events,
 		fmt.Sprintf("%s events in %.1f s by %d submitters, without receipts", grouped(float64(r.report.Events-before)), took.Seconds(), growers))
 	return r.weigh(ctx)
 }
@@ -97,9 +104,9 @@ func (r *run) measureAppends(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.figure("single appends, 64 submitters", s.rate(), PerSecond, atLeast(5000), "")
-	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25), s.String())
-	r.figure("  against the small log", 100*s.rate()/r.small, Percent, atLeast(90).full(), "")
+	r.figure("single appends, 64 submitters", s.rate(), PerSecond, atLeast(5000), r.scene.size(), "")
+	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25), r.scene.size(), s.String())
+	r.figure("  against the small log", 100*s.rate()/r.small, Percent, atLeast(90).full(), r.scene.size(), "")
 	return nil
 }
 
@@ -108,7 +115,7 @@ func (r *run) measureOne(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.figure("single appends, one submitter: p50", ms(s.quantile(.50)), Millis, atMost(3), s.String())
+	r.figure("single appends, one submitter: p50", ms(s.quantile(.50)), Millis, atMost(3), r.scene.size(), s.String())
 	return nil
 }
 
@@ -123,7 +130,7 @@ func (r *run) measureBatches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.figure("batches of 100, 4 submitters: events", size*s.rate(), PerSecond, atLeast(12000), "a batch: "+s.String())
+	r.figure("batches of 100, 4 submitters: events", size*s.rate(), PerSecond, atLeast(12000), r.scene.size(), "a batch: "+s.String())
 	return nil
 }
 
@@ -132,8 +139,8 @@ func (r *run) measureReads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.figure("reads of a record, 64 readers", s.rate(), PerSecond, atLeast(5000), "")
-	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25),
+	r.figure("reads of a record, 64 readers", s.rate(), PerSecond, atLeast(5000), r.scene.size(), "")
+	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25), r.scene.size(),
 		fmt.Sprintf("%v; decided, logged and decrypted, without a receipt, each of %s records equally often",
 			s, grouped(float64(r.scene.known()))))
 	return nil
@@ -155,7 +162,7 @@ func (r *run) measureUpload(ctx context.Context) error {
 	if err := errors.Join(uploadErr, err); err != nil {
 		return err
 	}
-	r.figure("appends during an upload: p99", ms(s.quantile(.99)), Millis, atMost(100),
+	r.figure("appends during an upload: p99", ms(s.quantile(.99)), Millis, atMost(100), r.scene.size(),
 		fmt.Sprintf("%v; upload of %s MB at %.0f MB/s, the last of it included", s, grouped(float64(r.Upload)/1e6), float64(r.Upload)/1e6/took.Seconds()))
 	return nil
 }
@@ -190,7 +197,7 @@ func (r *run) measureDestructions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.figure("destruction: p99", ms(s.quantile(.99)), Millis, atMost(100).full(),
+	r.figure("destruction: p99", ms(s.quantile(.99)), Millis, atMost(100).full(), r.scene.size(),
 		fmt.Sprintf("%v; one after another, of %s records in the vault; both events durable and logged, the keys gone",
 			s, grouped(float64(records))))
 	return nil
