@@ -5,7 +5,7 @@ package events
 // ledger is not in the log.
 type ActorRegistered struct {
 	// By is the actor who registered this one; zero for the first
-	// administrator, who is registered by the one who opens the ledger.
+	// administrator, whom nobody registered.
 	By ID `json:"by,omitzero"`
 	// Decision allowed the registration.
 	Decision Decision `json:"decision"`

@@ -3,7 +3,7 @@ package events
 // The codes below are closed sets. A code that is not listed is refused, so a
 // field of a code type cannot smuggle text into a leaf.
 
-// Role says what an actor is allowed to be.
+// Role is what an actor is; the rules of verifier/decision go by it.
 type Role string
 
 // The roles.

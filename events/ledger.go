@@ -83,3 +83,15 @@ func isBase64URL(s string, n int) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(b) == n && len(s) == base64.RawURLEncoding.EncodedLen(n)
 }
+
+// StatementKeys returns the keys that the event announces; none if it is no
+// announcement.
+func (e Event) StatementKeys() []StatementKey {
+	switch d := e.Data.(type) {
+	case *LedgerOpened:
+		return d.StatementKeys
+	case *KeyRotated:
+		return d.StatementKeys
+	}
+	return nil
+}

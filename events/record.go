@@ -182,7 +182,7 @@ func (*RecordReceived) EventType() Type { return TypeRecordReceived }
 // Check implements Data.
 func (d *RecordReceived) Check() error {
 	if d.Actor.IsZero() || d.Share.IsZero() || d.Version == 0 {
-		return invalid("receipt without an actor, a share or a version")
+		return invalid("reception without an actor, a share or a version")
 	}
 	return d.Decision.check()
 }

@@ -20,9 +20,6 @@ type Founding struct {
 	Organisation events.ID
 }
 
-// RuleFounding is the rule under which the first administrator is registered.
-const RuleFounding = "founding"
-
 // Create makes a ledger of the given origin in a data folder: its keys, its
 // opening at index 0 and its first administrator at index 1. The folder is
 // marked as a ledger's last; until then Create can be called again and goes on
@@ -54,7 +51,7 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 	if err != nil {
 		return nil, err
 	}
-	founding, err := l.found(ctx)
+	founding, err := l.ensureFounded(ctx)
 	if err := errors.Join(err, l.Close()); err != nil {
 		return nil, err
 	}
@@ -80,14 +77,14 @@ func refuseForeign(f Folder, config Config) error {
 	return nil
 }
 
-// found appends the first two events, or those of them that are missing.
-func (l *Ledger) found(ctx context.Context) (*Founding, error) {
+// ensureFounded appends the first two events, or those of them that are missing.
+func (l *Ledger) ensureFounded(ctx context.Context) (*Founding, error) {
 	if l.state().Head().Size == 0 {
-		if err := l.openLedger(ctx); err != nil {
+		if err := l.appendOpening(ctx); err != nil {
 			return nil, err
 		}
 	}
-	founding, err := l.founded(ctx)
+	founding, err := l.Founding(ctx)
 	if founding != nil || err != nil {
 		return founding, err
 	}
@@ -99,7 +96,7 @@ func (l *Ledger) found(ctx context.Context) (*Founding, error) {
 	}
 	_, err = l.submit(ctx, &proposal{decide: func(_ *life.State, now moment) (events.ID, events.Data, error) {
 		return founding.Administrator, &events.ActorRegistered{
-			Decision:     events.Decision{Position: now.index, Rule: RuleFounding, Rules: decision.Version},
+			Decision:     events.Decision{Position: now.index, Rule: decision.Founding, Rules: decision.Version},
 			Organisation: founding.Organisation, Role: events.RoleAdmin,
 		}, nil
 	}})
@@ -109,7 +106,7 @@ func (l *Ledger) found(ctx context.Context) (*Founding, error) {
 	return founding, nil
 }
 
-func (l *Ledger) openLedger(ctx context.Context) error {
+func (l *Ledger) appendOpening(ctx context.Context) error {
 	id, err := events.NewID(l.config.Random)
 	if err != nil {
 		return err
@@ -120,13 +117,14 @@ func (l *Ledger) openLedger(ctx context.Context) error {
 		}, nil
 	}})
 	if err != nil {
-		return fmt.Errorf("opening the ledger: %w", err)
+		return fmt.Errorf("logging the ledger's opening: %w", err)
 	}
 	return nil
 }
 
-// founded finds the first administrator in the log, or returns nil.
-func (l *Ledger) founded(ctx context.Context) (*Founding, error) {
+// Founding returns what the ledger started with, as the log has it; nil while
+// Create has not come that far.
+func (l *Ledger) Founding(ctx context.Context) (*Founding, error) {
 	if l.store.Len() < 2 {
 		return nil, nil
 	}
@@ -134,13 +132,13 @@ func (l *Ledger) founded(ctx context.Context) (*Founding, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := l.recall(records[0])
+	second, err := l.recall(records[0], l.log.Published())
 	if err != nil {
 		return nil, err
 	}
-	admin, ok := found.event.Data.(*events.ActorRegistered)
+	admin, ok := second.Event.Data.(*events.ActorRegistered)
 	if !ok {
-		return nil, fmt.Errorf("event 1 is a %s; this folder was not made by 'medledger init'", found.event.Type)
+		return nil, fmt.Errorf("event 1 is a %s; this folder was not made by 'medledger init'", second.Event.Type)
 	}
-	return &Founding{Administrator: found.event.Subject, Organisation: admin.Organisation}, nil
+	return &Founding{Administrator: second.Event.Subject, Organisation: admin.Organisation}, nil
 }

@@ -16,9 +16,10 @@ type Destruction struct {
 	Ground   events.Ground
 }
 
-// Destroy destroys a record: first its closing is durable and logged, then its
-// keys are destroyed, then that is. The result is the last event. Once started a
-// destruction cannot be undone; what interrupts it, the next Open completes.
+// Destroy destroys a record. First the start of the destruction is made durable
+// and logged, which closes the record; then its keys are destroyed; then their
+// destruction is logged, and the result is that last event. Once started it
+// cannot be undone: what a crash interrupts, the next Open completes.
 func (l *Ledger) Destroy(ctx context.Context, c Command, d Destruction) (*Result, error) {
 	id, err := events.NewID(l.config.Random)
 	if err != nil {
@@ -26,7 +27,7 @@ func (l *Ledger) Destroy(ctx context.Context, c Command, d Destruction) (*Result
 	}
 	request := decision.Request{Action: events.ActionDestroy, Actor: c.Actor, Record: d.Record, Approver: d.Approver}
 	started, err := l.perform(ctx, c, &proposal{
-		decide: decided(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
+		decide: underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
 			return d.Record, &events.DestructionStarted{
 				Actor: c.Actor, Approver: d.Approver, Decision: trace, Destruction: id,
 				Ground: d.Ground, Versions: s.Record(d.Record).Versions,

@@ -4,13 +4,18 @@
 //
 // # One turn
 //
-// Commands queue up for a single writer, which takes them in turns (turn.go).
-// A turn runs through two stages that overlap with the next turn's:
+// Commands queue up for a single writer, which takes them in turns (turn.go). A
+// turn goes through two stages; while the second works on a turn, the first works
+// on the next.
+//
+// Stage 1, decide:
 //
 //	decide   each command, in order, on the state that the ones before it left;
 //	         each becomes an event at the next log index
 //	sign     all statements, on all cores
-//	—
+//
+// Stage 2, commit:
+//
 //	commit   all statements to the event store, in one durable write
 //	log      their leaf hashes into Trillian's tree; write the tiles; sign and
 //	         store the checkpoint
@@ -20,6 +25,8 @@
 // index, and nothing is released before it is durable and logged.
 //
 // # What a crash leaves
+//
+//	right after this is durable     a crash leaves
 //
 //	content and key in the vault    an orphan, which the next Open removes
 //	the events in the store         events that happened; the next Open logs them

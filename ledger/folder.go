@@ -44,15 +44,6 @@ func (f Folder) marker() string { return f.path("medledger.json") }
 // folderFormat is the format of the data folder that this program writes.
 const folderFormat = 1
 
-var (
-	// ErrExists says that the folder holds a ledger already.
-	ErrExists = errors.New("the folder holds a ledger already; choose another, or serve this one")
-	// ErrNoLedger says that the folder holds none.
-	ErrNoLedger = errors.New("the folder holds no ledger; make one with 'medledger init'")
-	// ErrNewerFormat says that a newer medledger wrote the folder.
-	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
-)
-
 type marker struct {
 	Format int    `json:"format"`
 	Origin string `json:"origin"`

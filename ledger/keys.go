@@ -175,9 +175,6 @@ func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier,
 	return signer, verifier, nil
 }
 
-// ErrOtherOrigin says that parts of a folder belong to different ledgers.
-var ErrOtherOrigin = errors.New("parts of the folder belong to another ledger; put back the right ones")
-
 func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error) {
 	entries, err := fsys.ReadDir(f.keys())
 	if err != nil {

@@ -40,7 +40,7 @@ func Rebuild(ctx context.Context, config Config) (*tlog.Published, error) {
 }
 
 func rebuildLog(ctx context.Context, f Folder, c Config, k *keys) (_ *tlog.Published, err error) {
-	signed, err := lastSigned(f, c.FS, k.verifier)
+	signed, err := signedSize(f, c.FS, k.verifier)
 	if err != nil && !errors.Is(err, tlog.ErrNoCheckpoint) { // without one, tlog.Rebuild signs anew and says so
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
@@ -26,7 +25,7 @@ type announcements struct {
 // Receipt returns the self-contained proof that the event is in the log, at the
 // checkpoint that was published with it.
 func (r *Result) Receipt(ctx context.Context) (*receipt.Receipt, error) {
-	return r.ledger.prove(ctx, r.Statement, r.Index, r.logged.published)
+	return r.ledger.prove(ctx, r.Statement, r.Index, r.published)
 }
 
 // Receipt returns the receipt of a stored event at the current checkpoint, or an
@@ -93,33 +92,4 @@ func (l *Ledger) announcedBefore(ctx context.Context, index uint64, at *tlog.Pub
 		n++
 	}
 	return a.keys[:n:n], nil
-}
-
-// History returns the events of a record, oldest first, up to those that are in
-// the log now.
-func (l *Ledger) History(ctx context.Context, record events.ID) ([]*Result, error) {
-	return l.streamEvents(ctx, events.RecordStream(record))
-}
-
-func (l *Ledger) streamEvents(ctx context.Context, stream string) ([]*Result, error) {
-	published := l.log.Published()
-	var results []*Result
-	for r, err := range l.store.Read(ctx, stream, 0) {
-		if err != nil {
-			return nil, fmt.Errorf("reading a history: %w", err)
-		}
-		if indexOf(r) >= published.Checkpoint.Size {
-			break
-		}
-		g, err := l.recall(r)
-		if err != nil {
-			return nil, err
-		}
-		g.published = published
-		results = append(results, l.result(g))
-	}
-	if len(results) == 0 {
-		return nil, store.ErrNotFound
-	}
-	return results, nil
 }

@@ -34,11 +34,8 @@ func (l *Ledger) Access(ctx context.Context, c Command, r Reading) (*Release, er
 	}
 	c.IdempotencyKey = ""
 	result, err := l.perform(ctx, c, &proposal{
-		decide: decided(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
-			version := r.Version
-			if version == 0 {
-				version = s.Record(r.Record).Versions
-			}
+		decide: underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+			version := newest(s, r.Record, r.Version)
 			return r.Record, &events.RecordAccessed{Actor: c.Actor, Decision: d, Purpose: r.Purpose, Version: version}, nil
 		}),
 	})
@@ -46,6 +43,14 @@ func (l *Ledger) Access(ctx context.Context, c Command, r Reading) (*Release, er
 		return nil, err
 	}
 	return l.release(ctx, result, result.Event.Data.(*events.RecordAccessed).Version)
+}
+
+// newest is the version that is asked for, or the newest one if that is zero.
+func newest(s *life.State, record events.ID, version uint32) uint32 {
+	if version == 0 {
+		return s.Record(record).Versions
+	}
+	return version
 }
 
 // release opens a content whose release is durable and logged. A destruction
@@ -78,11 +83,8 @@ func (l *Ledger) Disclose(ctx context.Context, c Command, d Disclosure) (*Result
 		Recipient: d.Recipient, Until: d.Until,
 	}
 	result, err := l.perform(ctx, c, &proposal{
-		decide: decided(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
-			version := d.Version
-			if version == 0 {
-				version = s.Record(d.Record).Versions
-			}
+		decide: underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
+			version := newest(s, d.Record, d.Version)
 			return d.Record, &events.RecordDisclosed{
 				Actor: c.Actor, Decision: trace, Purpose: d.Purpose, Recipient: d.Recipient,
 				Share: share, Until: d.Until, Version: version,
@@ -106,7 +108,7 @@ func (l *Ledger) Receive(ctx context.Context, c Command, record, share events.ID
 	request := decision.Request{Action: events.ActionReceive, Actor: c.Actor, Record: record, Share: share}
 	c.IdempotencyKey = ""
 	result, err := l.perform(ctx, c, &proposal{
-		decide: decided(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+		decide: underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
 			shared, _ := s.Record(record).Share(share)
 			return record, &events.RecordReceived{Actor: c.Actor, Decision: d, Share: share, Version: shared.Version}, nil
 		}),

@@ -19,7 +19,7 @@ func (l *Ledger) RotateStatementKey(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := l.submit(ctx, &proposal{
+	result, err := l.submit(ctx, &proposal{
 		rotates: next,
 		decide: func(s *life.State, _ moment) (events.ID, events.Data, error) {
 			head := s.Head()
@@ -32,7 +32,7 @@ func (l *Ledger) RotateStatementKey(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.result(g), l.removeRetiredKeys(map[string]bool{next.JWK().Kid: true})
+	return result, l.removeRetiredKeys(map[string]bool{next.JWK().Kid: true})
 }
 
 // removeRetiredKeys removes the statement keys that may not sign any more, or

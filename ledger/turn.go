@@ -8,13 +8,12 @@ import (
 	"runtime"
 	"sync"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
-	ourlog "github.com/medledger/medledger/ledger/tlog"
+	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/projections/lives"
 	"github.com/medledger/medledger/verifier/life"
+	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -27,8 +26,8 @@ type proposal struct {
 	// state at the event's own index and must not change it. An error means
 	// that nothing happened and nothing is logged.
 	decide func(s *life.State, now moment) (events.ID, events.Data, error)
-	// rotates is set when the event announces new statement keys: its successor
-	// signs everything after it.
+	// rotates is the signer that the event announces, if it announces one: it
+	// signs everything after the event, which ends the turn.
 	rotates *statement.Signer
 	done    chan outcome // of capacity 1
 }
@@ -41,16 +40,8 @@ type moment struct {
 
 // outcome answers a proposal.
 type outcome struct {
-	logged
-	err error
-}
-
-// logged is an event that is durable and in the log.
-type logged struct {
-	event     events.Event
-	index     uint64
-	statement []byte
-	published *ourlog.Published
+	result *Result
+	err    error
 }
 
 // turn is what the two stages pass on.
@@ -68,7 +59,7 @@ type item struct {
 	signer   *statement.Signer
 	expected store.Expected
 	raw      []byte
-	hash     tlog.Hash
+	hash     proof.Hash
 	err      error
 }
 
@@ -81,26 +72,22 @@ type repeat struct {
 
 // submit queues a proposal and waits for its answer. If ctx ends first, the
 // event may yet happen.
-func (l *Ledger) submit(ctx context.Context, p *proposal) (logged, error) {
+func (l *Ledger) submit(ctx context.Context, p *proposal) (*Result, error) {
 	p.done = make(chan outcome, 1)
 	select {
 	case l.proposals <- p:
 	case <-ctx.Done():
-		return logged{}, ctx.Err()
+		return nil, ctx.Err()
 	case <-l.closing:
-		return logged{}, l.stopped()
+		return nil, l.stopped()
 	}
 	select {
 	case o := <-p.done:
-		return o.logged, o.err
+		return o.result, o.err
 	case <-ctx.Done():
-		return logged{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
 	}
 }
-
-// ErrUnknownOutcome says that the caller stopped waiting: the command may or may
-// not take effect. The same command with the same idempotency key finds out.
-var ErrUnknownOutcome = errors.New("the outcome is not known yet; repeat the command with the same idempotency key to learn it")
 
 // decideLoop is the first stage. It ends when the ledger closes or fails, after
 // answering what it had taken.
@@ -249,7 +236,7 @@ func sign(items []*item) error {
 			for i := w; i < len(items); i += workers {
 				it := items[i]
 				if it.raw, it.err = it.signer.Sign(it.event); it.err == nil {
-					it.hash = tlog.RecordHash(it.raw)
+					it.hash = proof.LeafHash(it.raw)
 				}
 			}
 		})
@@ -278,7 +265,7 @@ func (l *Ledger) commitLoop() {
 
 // commit makes a turn durable, logs it and publishes the checkpoint that covers
 // it. Once a commit has failed no other is tried.
-func (l *Ledger) commit(t *turn) (*ourlog.Published, error) {
+func (l *Ledger) commit(t *turn) (*tlog.Published, error) {
 	if err := l.Err(); err != nil {
 		return nil, err
 	}
@@ -286,7 +273,7 @@ func (l *Ledger) commit(t *turn) (*ourlog.Published, error) {
 		return l.log.Published(), nil
 	}
 	batch := make([]store.Append, len(t.items))
-	hashes := make([]tlog.Hash, len(t.items))
+	hashes := make([]proof.Hash, len(t.items))
 	for i, it := range t.items {
 		batch[i] = store.Append{
 			Stream: it.event.Stream(), Expected: it.expected,
@@ -308,33 +295,39 @@ func (l *Ledger) commit(t *turn) (*ourlog.Published, error) {
 }
 
 // answer tells every command of a turn what became of it.
-func (l *Ledger) answer(t *turn, published *ourlog.Published, err error) {
+func (l *Ledger) answer(t *turn, published *tlog.Published, err error) {
 	if err != nil {
 		err = l.stopped()
 	}
 	for _, it := range t.items {
-		it.proposal.done <- outcome{err: err, logged: logged{it.event, it.index, it.raw, published}}
+		it.proposal.done <- outcome{err: err, result: l.result(it, published)}
 	}
 	for _, r := range t.repeats {
 		o := outcome{err: err}
 		switch {
 		case err != nil:
 		case r.earlier != nil:
-			o.logged = logged{r.earlier.event, r.earlier.index, r.earlier.raw, published}
+			o.result = l.result(r.earlier, published)
 		default:
-			o.logged, o.err = l.recall(r.record)
+			o.result, o.err = l.recall(r.record, published)
 		}
 		r.proposal.done <- o
 	}
 }
 
-// recall reads a stored event back.
-func (l *Ledger) recall(r store.Record) (logged, error) {
+func (l *Ledger) result(it *item, published *tlog.Published) *Result {
+	return &Result{Event: it.event, Index: it.index, Statement: it.raw, published: published, ledger: l}
+}
+
+// recall reads a stored event back, which published covers.
+func (l *Ledger) recall(r store.Record, published *tlog.Published) (*Result, error) {
 	parsed, err := statement.Parse(r.Statement)
 	if err != nil {
-		return logged{}, fmt.Errorf("reading event %v back: %w", r.ID, err)
+		return nil, fmt.Errorf("reading event %v back: %w", r.ID, err)
 	}
-	return logged{events.Upcast(parsed.Event), indexOf(r), r.Statement, l.log.Published()}, nil
+	return &Result{
+		Event: events.Upcast(parsed.Event), Index: indexOf(r), Statement: r.Statement, published: published, ledger: l,
+	}, nil
 }
 
 // indexOf is the log index of a stored event: the embedded store numbers its

@@ -27,6 +27,8 @@
 //	                    asks for its destruction, and an administrator of that
 //	                    organisation, who is somebody else, approves
 //
+//	founding            the first administrator, at index 1; nobody decided it
+//
 // The reasons for a refusal are the constants named Refused….
 package decision
 
@@ -39,6 +41,10 @@ import (
 
 // Version is the version of the rules in this package.
 const Version = life.Rules
+
+// Founding is the rule that the registration of the first administrator names.
+// Decide never returns it.
+const Founding = "founding"
 
 // Request is what somebody wants to do.
 type Request struct {

@@ -6,7 +6,8 @@ import (
 	"github.com/medledger/medledger/events"
 )
 
-// Rules are the versions of the access rules that a decision may name.
+// Rules is the version of the access rules that every decision must name. It
+// stands here and not in verifier/decision because that package imports this one.
 const Rules = "medledger-rules-1"
 
 // violation is a broken rule, before it is known of which event.
@@ -120,7 +121,8 @@ func (s *State) refuse(index uint64, e events.Event, d *events.AccessRefused) *v
 	return firstOf(s.registered(d.Actor), decided(index, d.Decision))
 }
 
-// live handles the events of which each needs a record that lives.
+// live handles the events about an existing record. All of them need it Active,
+// except RecordDestroyed, which needs it Destroying.
 func (s *State) live(index uint64, e events.Event) *violation {
 	r := s.records[e.Subject]
 	if r == nil {

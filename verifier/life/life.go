@@ -5,8 +5,8 @@
 // auditor applies the same log to a State of their own. What Apply refuses can
 // therefore only stand in a log if somebody wrote it past the ledger.
 //
-// The rules, for the event at index i (an event breaks a rule by its Rule name
-// in IllegalError):
+// These are the rules, for the event at index i. The first column is the name
+// that IllegalError.Rule has.
 //
 //	index              events are applied in the order of the log, without gaps
 //	opened-first       index 0, and no other, is the opening of the ledger

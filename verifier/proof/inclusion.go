@@ -120,6 +120,9 @@ func VerifyInclusion(leafHash tlog.Hash, text []byte, v note.Verifier) (uint64, 
 	return p.Index, c, nil
 }
 
+// Hash is a node of the tree: SHA-256 (RFC 6962 section 2.1).
+type Hash = tlog.Hash
+
 // LeafHash returns the RFC 6962 hash of a leaf.
 func LeafHash(leaf []byte) tlog.Hash { return tlog.RecordHash(leaf) }
 
