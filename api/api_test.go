@@ -26,6 +26,7 @@ import (
 // fakeLog is a log of size leaves whose tiles say who they are.
 type fakeLog struct {
 	size uint64
+	time time.Time    // of the checkpoint
 	fail func() error // if not nil, what every read answers
 }
 
@@ -33,15 +34,17 @@ func (f *fakeLog) Published() *tlog.Published {
 	if f.size == 0 {
 		return nil
 	}
-	return &tlog.Published{Checkpoint: proof.Checkpoint{Origin: "example.org/log", Size: f.size}, Note: []byte("the note\n")}
+	return &tlog.Published{
+		Checkpoint: proof.Checkpoint{Origin: "example.org/log", Size: f.size}, Note: []byte("the note\n"), Time: f.time,
+	}
 }
 
-func (f *fakeLog) ReadTile(_ context.Context, level int, index uint64, width int) ([]byte, error) {
-	return f.read(level, index, width)
+func (f *fakeLog) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
+	return f.read(t.Level, t.Index, t.Width)
 }
 
-func (f *fakeLog) ReadEntries(_ context.Context, index uint64, width int) ([]byte, error) {
-	return f.read(proof.Entries, index, width)
+func (f *fakeLog) Entries(_ context.Context, n uint64, width int) ([]byte, error) {
+	return f.read(proof.Entries, n, width)
 }
 
 func (f *fakeLog) read(level int, index uint64, width int) ([]byte, error) {
@@ -392,6 +395,28 @@ func TestMetricsAndLogNameNobody(t *testing.T) {
 			if name, _, _ = strings.Cut(name, " "); !helped[name] {
 				t.Errorf("%s has no help", name)
 			}
+		}
+	}
+}
+
+func TestCheckpointTimeMetric(t *testing.T) {
+	const name = "medledger_log_checkpoint_timestamp_seconds "
+	for _, c := range []struct {
+		size uint64
+		time time.Time
+		want float64
+	}{
+		{0, time.Time{}, 0},   // no checkpoint yet
+		{300, time.Time{}, 0}, // not known when it was made
+		{300, time.Date(2026, 11, 23, 20, 0, 0, 250_000_000, time.UTC), 1795464000.25},
+	} {
+		b := start(t, c.size)
+		b.log.time = c.time
+		_, body := b.do(t, "GET", "/metrics")
+		_, after, found := strings.Cut(string(body), "\n"+name)
+		value, _, _ := strings.Cut(after, "\n")
+		if got, err := strconv.ParseFloat(value, 64); !found || err != nil || got != c.want {
+			t.Errorf("size %d, time %v: %q, %v, want %v", c.size, c.time, value, err, c.want)
 		}
 	}
 }

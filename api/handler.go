@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/medledger/medledger/ledger/tlog"
+	"github.com/medledger/medledger/verifier/proof"
 )
 
 // Log is the part of a transparency log that is read from outside. Its methods
@@ -20,11 +21,11 @@ type Log interface {
 	// Published returns the newest checkpoint, or nil if none was signed yet.
 	// Whatever it covers can be read.
 	Published() *tlog.Published
-	// ReadTile returns a hash tile, and an error that wraps tlog.ErrNotFound if
-	// the newest checkpoint does not cover it.
-	ReadTile(ctx context.Context, level int, index uint64, width int) ([]byte, error)
-	// ReadEntries returns an entry bundle, under the same conditions.
-	ReadEntries(ctx context.Context, index uint64, width int) ([]byte, error)
+	// Tile returns a hash tile, and an error that wraps tlog.ErrNotFound if the
+	// newest checkpoint does not cover it.
+	Tile(ctx context.Context, t proof.Tile) ([]byte, error)
+	// Entries returns the n-th entry bundle, under the same conditions.
+	Entries(ctx context.Context, n uint64, width int) ([]byte, error)
 }
 
 // Config says what is served. All fields but Version must be set.
@@ -44,7 +45,7 @@ type Config struct {
 
 func (c Config) check() error {
 	if c.Log == nil || c.Stopped == nil || c.Logger == nil || c.Clock == nil {
-		return errors.New("api: Log, Stopped, Logger and Clock must be set")
+		return errors.New("Log, Stopped, Logger and Clock must be set")
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -38,7 +37,12 @@ func (h *handler) tile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &problem{Status: http.StatusNotFound, Detail: "this is not the path of a tile or entry bundle; see https://c2sp.org/tlog-tiles"}
 	}
-	body, err := h.read(r.Context(), t)
+	var body []byte
+	if t.Level == proof.Entries {
+		body, err = h.Log.Entries(r.Context(), t.Index, t.Width)
+	} else {
+		body, err = h.Log.Tile(r.Context(), t)
+	}
 	if err != nil {
 		return err
 	}
@@ -49,13 +53,6 @@ func (h *handler) tile(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return send(w, r, octets, body)
-}
-
-func (h *handler) read(ctx context.Context, t proof.Tile) ([]byte, error) {
-	if t.Level == proof.Entries {
-		return h.Log.ReadEntries(ctx, t.Index, t.Width)
-	}
-	return h.Log.ReadTile(ctx, t.Level, t.Index, t.Width)
 }
 
 // compressed returns an entry bundle in the encoding that the request asks for,

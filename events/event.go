@@ -98,7 +98,9 @@ const MaxOrigin = 200
 // CheckOrigin returns an error if origin cannot name a log: C2SP checkpoints
 // and note keys want a name without spaces and plus signs, and the CloudEvents
 // source a URI reference without a scheme (a host name and a path, such as
-// clinic.example/ledger).
+// clinic.example/ledger). It is narrower than proof.ValidOrigin, which takes every
+// name that C2SP allows: it judges only names that medledger gives, and these are
+// also a CloudEvents source, and need no escaping in JSON or in a URI.
 func CheckOrigin(origin string) error {
 	if origin == "" || len(origin) > MaxOrigin {
 		return fmt.Errorf("origin of %d bytes, want 1 to %d: %w", len(origin), MaxOrigin, ErrInvalid)

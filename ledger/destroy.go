@@ -49,7 +49,7 @@ func (l *Ledger) Destroy(ctx context.Context, c Command, d Destruction) (*Result
 // completeDestruction destroys the keys of a record whose closing is durable,
 // and says so. It may be called again until it succeeds.
 func (l *Ledger) completeDestruction(ctx context.Context, record, destruction events.ID, c Command) (*Result, error) {
-	destroyed, err := l.vault.Destroy(ctx, record)
+	keys, err := l.vault.Destroy(ctx, record)
 	if err != nil {
 		return nil, fmt.Errorf("destroying the record's keys; it is completed at the next start: %w", err)
 	}
@@ -58,7 +58,7 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 		decide: func(*life.State, moment) (events.ID, events.Data, error) {
 			return record, &events.RecordDestroyed{
 				Custody: events.CustodyFile, Destruction: destruction,
-				Keys: uint32(destroyed.Keys), Method: events.MethodCryptographicErase,
+				Keys: uint32(keys), Method: events.MethodCryptographicErase,
 			}, nil
 		},
 	})

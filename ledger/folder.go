@@ -36,9 +36,19 @@ func (f Folder) Log() string { return f.path("log") }
 // VerifierKey is the file with the log's verifier key.
 func (f Folder) VerifierKey() string { return f.path("log.vkey") }
 
-func (f Folder) vault() string  { return f.path("vault") }
-func (f Folder) lives() string  { return f.path("lives.sqlite") }
-func (f Folder) keys() string   { return f.path("keys") }
+// Vault is where contents and their keys lie, encrypted.
+func (f Folder) Vault() string { return f.path("vault") }
+
+// Lives is the file with the copy of the state. SQLite keeps further files
+// beside it.
+func (f Folder) Lives() string { return f.path("lives.sqlite") }
+
+// Keys is where the secrets lie (keys.go has their names).
+func (f Folder) Keys() string { return f.path("keys") }
+
+// RootKey is the file, in Keys, with the vault's root key.
+func (f Folder) RootKey() string { return f.path("keys", vaultKeyFile) }
+
 func (f Folder) marker() string { return f.path("medledger.json") }
 
 // folderFormat is the format of the data folder that this program writes.

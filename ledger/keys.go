@@ -20,6 +20,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/vault"
+	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -48,7 +49,7 @@ type keys struct {
 // createKeys makes the keys that the folder lacks. It is called until the folder
 // is marked, so a crash half-way leaves keys that the next call finds.
 func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	if err := disk.MakeDir(fsys, f.keys(), 0o700); err != nil {
+	if err := disk.MakeDir(fsys, f.Keys(), 0o700); err != nil {
 		return fmt.Errorf("making the keys' folder: %w", err)
 	}
 	if err := createLogKey(f, fsys, random, origin); err != nil {
@@ -57,7 +58,7 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 	if err := createCommandsKey(f, fsys, random); err != nil {
 		return fmt.Errorf("making the key of idempotent commands: %w", err)
 	}
-	if err := vault.CreateRootKey(fsys, filepath.Join(f.keys(), vaultKeyFile), random); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := vault.CreateRootKey(fsys, f.RootKey(), random); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making the vault's key: %w", err)
 	}
 	existing, err := statementKeys(f, fsys)
@@ -71,7 +72,7 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 }
 
 func createLogKey(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	path := filepath.Join(f.keys(), logKeyFile)
+	path := filepath.Join(f.Keys(), logKeyFile)
 	if exists, err := present(fsys, path); err != nil || exists {
 		return err
 	}
@@ -88,7 +89,7 @@ func createLogKey(f Folder, fsys disk.FS, random io.Reader, origin string) error
 }
 
 func createCommandsKey(f Folder, fsys disk.FS, random io.Reader) error {
-	path := filepath.Join(f.keys(), commandsKeyFile)
+	path := filepath.Join(f.Keys(), commandsKeyFile)
 	if exists, err := present(fsys, path); err != nil || exists {
 		return err
 	}
@@ -122,7 +123,7 @@ func createStatementKey(f Folder, fsys disk.FS, random io.Reader) (*statement.Si
 // file's name has in hex: base64url does not survive file systems that fold case.
 func (f Folder) statementKey(kid string) string {
 	raw, _ := base64.RawURLEncoding.DecodeString(kid) // made by statement.Signer
-	return filepath.Join(f.keys(), "statement-"+hex.EncodeToString(raw)+".pem")
+	return filepath.Join(f.Keys(), "statement-"+hex.EncodeToString(raw)+".pem")
 }
 
 func present(fsys disk.FS, path string) (bool, error) {
@@ -140,7 +141,7 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	if k.log, k.verifier, err = logKeys(f, fsys, origin); err != nil {
 		return nil, err
 	}
-	raw, err := disk.ReadFile(fsys, filepath.Join(f.keys(), commandsKeyFile))
+	raw, err := disk.ReadFile(fsys, filepath.Join(f.Keys(), commandsKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of idempotent commands; restore it from a backup: %w", err)
 	}
@@ -152,7 +153,7 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 }
 
 func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier, error) {
-	skey, err := disk.ReadFile(fsys, filepath.Join(f.keys(), logKeyFile))
+	skey, err := disk.ReadFile(fsys, filepath.Join(f.Keys(), logKeyFile))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the log's key; restore it from a backup: %w", err)
 	}
@@ -164,7 +165,7 @@ func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier,
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the log's verifier key: %w", err)
 	}
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(vkey)))
+	verifier, err := proof.ParseVerifierKey(vkey)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s is no signed-note key: %w", f.VerifierKey(), err)
 	}
@@ -176,7 +177,7 @@ func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier,
 }
 
 func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error) {
-	entries, err := fsys.ReadDir(f.keys())
+	entries, err := fsys.ReadDir(f.Keys())
 	if err != nil {
 		return nil, fmt.Errorf("reading the keys' folder: %w", err)
 	}
@@ -185,7 +186,7 @@ func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error)
 		if !strings.HasPrefix(entry.Name(), "statement-") || !strings.HasSuffix(entry.Name(), ".pem") {
 			continue
 		}
-		raw, err := disk.ReadFile(fsys, filepath.Join(f.keys(), entry.Name()))
+		raw, err := disk.ReadFile(fsys, filepath.Join(f.Keys(), entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("reading a statement key: %w", err)
 		}

@@ -386,8 +386,8 @@ func TestRotatedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := receipt.Verify(later, c.VerifierKey()); err != nil || len(later.Keys) != 1 {
-		t.Errorf("the receipt of an old event: %d keys, %v", len(later.Keys), err)
+	if _, err := receipt.Verify(later, c.VerifierKey()); err != nil || len(later.Announcements) != 1 {
+		t.Errorf("the receipt of an old event: %d keys, %v", len(later.Announcements), err)
 	}
 }
 

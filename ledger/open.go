@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -89,13 +88,13 @@ func (l *Ledger) openParts(ctx context.Context) error {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	l.vault, err = vault.Open(ctx, vault.Config{
-		Dir: l.folder.vault(), RootKeyFile: filepath.Join(l.folder.keys(), vaultKeyFile),
-		FS: l.config.FS, Rand: l.config.Random, Logger: l.config.Logger,
+		Dir: l.folder.Vault(), RootKeyFile: l.folder.RootKey(),
+		FS: l.config.FS, Random: l.config.Random, Logger: l.config.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
-	l.lives, err = lives.Open(ctx, l.folder.lives(), l.store.Len())
+	l.lives, err = lives.Open(ctx, l.folder.Lives(), l.store.Len())
 	if err != nil {
 		return fmt.Errorf("opening the projection: %w", err)
 	}

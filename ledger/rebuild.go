@@ -52,7 +52,7 @@ func rebuildLog(ctx context.Context, f Folder, c Config, k *keys) (_ *tlog.Publi
 		return nil, fmt.Errorf("opening the event store: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := lives.Remove(f.lives()); err != nil {
+	if err := lives.Remove(f.Lives()); err != nil {
 		return nil, err
 	}
 	published, err := tlog.Rebuild(ctx, logConfig(f, c, k, s))

@@ -16,10 +16,10 @@ import (
 // announcements of the statement keys, with their proofs. Under load a turn's
 // receipts all want the same.
 type announcements struct {
-	mu   sync.Mutex
-	size uint64
-	keys []receipt.Proved
-	at   []uint64 // the indices of keys
+	mu     sync.Mutex
+	size   uint64
+	proved []receipt.ProvedStatement
+	at     []uint64 // the indices of proved
 }
 
 // Receipt returns the self-contained proof that the event is in the log, at the
@@ -37,7 +37,7 @@ func (l *Ledger) Receipt(ctx context.Context, event events.ID) (*receipt.Receipt
 	}
 	published := l.log.Published()
 	if indexOf(record) >= published.Checkpoint.Size { // durable, and logged in a moment
-		return &receipt.Receipt{Status: receipt.Promised, Statement: record.Statement}, nil
+		return &receipt.Receipt{Status: receipt.StatusPromised, Statement: record.Statement}, nil
 	}
 	return l.prove(ctx, record.Statement, indexOf(record), published)
 }
@@ -47,30 +47,30 @@ func (l *Ledger) prove(ctx context.Context, statement []byte, index uint64, at *
 	if err != nil {
 		return nil, err
 	}
-	keys, err := l.announcedBefore(ctx, index, at)
+	announced, err := l.announcedBefore(ctx, index, at)
 	if err != nil {
 		return nil, err
 	}
-	return &receipt.Receipt{Status: receipt.ProvedStatus, Statement: own.Statement, Proof: own.Proof, Keys: keys}, nil
+	return &receipt.Receipt{Status: receipt.StatusProved, Statement: own.Statement, Proof: own.Proof, Announcements: announced}, nil
 }
 
-func (l *Ledger) proved(ctx context.Context, statement []byte, index uint64, at *tlog.Published) (receipt.Proved, error) {
+func (l *Ledger) proved(ctx context.Context, statement []byte, index uint64, at *tlog.Published) (receipt.ProvedStatement, error) {
 	hashes, err := l.log.InclusionProof(ctx, index, at.Checkpoint.Size)
 	if err != nil {
-		return receipt.Proved{}, fmt.Errorf("proving the inclusion of event %d: %w", index, err)
+		return receipt.ProvedStatement{}, fmt.Errorf("proving the inclusion of event %d: %w", index, err)
 	}
-	return receipt.Proved{Statement: statement, Proof: proof.FormatProof(index, hashes, at.Note)}, nil
+	return receipt.ProvedStatement{Statement: statement, Proof: proof.FormatProof(index, hashes, at.Note)}, nil
 }
 
 // announcedBefore returns the announcements that a statement at index needs.
-func (l *Ledger) announcedBefore(ctx context.Context, index uint64, at *tlog.Published) ([]receipt.Proved, error) {
+func (l *Ledger) announcedBefore(ctx context.Context, index uint64, at *tlog.Published) ([]receipt.ProvedStatement, error) {
 	l.announcements.mu.Lock()
 	defer l.announcements.mu.Unlock()
 	a := &l.announcements
 	if a.size != at.Checkpoint.Size {
 		var indices []uint64
 		l.view(func(s *life.State) { indices = s.Head().Announcements })
-		a.size, a.keys, a.at = 0, nil, nil
+		a.size, a.proved, a.at = 0, nil, nil
 		for _, i := range indices {
 			if i >= at.Checkpoint.Size {
 				break
@@ -83,7 +83,7 @@ func (l *Ledger) announcedBefore(ctx context.Context, index uint64, at *tlog.Pub
 			if err != nil {
 				return nil, err
 			}
-			a.keys, a.at = append(a.keys, p), append(a.at, i)
+			a.proved, a.at = append(a.proved, p), append(a.at, i)
 		}
 		a.size = at.Checkpoint.Size
 	}
@@ -91,5 +91,5 @@ func (l *Ledger) announcedBefore(ctx context.Context, index uint64, at *tlog.Pub
 	for n < len(a.at) && a.at[n] < index || n == 0 {
 		n++
 	}
-	return a.keys[:n:n], nil
+	return a.proved[:n:n], nil
 }

@@ -55,7 +55,7 @@ func (l *Ledger) removeRetiredKeys(current map[string]bool) error {
 	if !removed {
 		return nil
 	}
-	if err := l.config.FS.SyncDir(l.folder.keys()); err != nil {
+	if err := l.config.FS.SyncDir(l.folder.Keys()); err != nil {
 		return fmt.Errorf("removing a retired statement key: %w", err)
 	}
 	return nil

@@ -17,11 +17,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// everyCommand calls f with every command that a user can see.
+// everyCommand calls f with every command, hidden ones too.
 func everyCommand(c *cobra.Command, f func(*cobra.Command)) {
-	if c.Hidden {
-		return
-	}
 	f(c)
 	for _, sub := range c.Commands() {
 		everyCommand(sub, f)
@@ -72,8 +69,11 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s: the help speaks of %s", path, foreign)
 			}
 		}
-		if c != root && (c.Short == "" || !strings.Contains(c.Parent().Long, "  "+c.Name()+" ")) {
-			t.Errorf("%s is not in the list of its parent", path)
+		if c == root {
+			return
+		}
+		if listed := strings.Contains(c.Parent().Long, "  "+c.Name()+" "); c.Short == "" || listed == c.Hidden {
+			t.Errorf("%s is in the list of its parent: %v, hidden: %v", path, listed, c.Hidden)
 		}
 	})
 }

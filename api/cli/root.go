@@ -3,12 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/medledger/medledger/api/cli/bench"
 	"github.com/medledger/medledger/api/cli/demo"
+	"github.com/medledger/medledger/api/cli/load"
 )
 
 // newRoot puts the command line together.
@@ -25,12 +27,13 @@ func (p *program) newRoot() *cobra.Command {
 		p.newExport(),
 		p.newRebuild(),
 		p.newKeys(),
-		bench.Command(),
-		demo.Command(),
+		bench.Command(p.logger(slog.LevelWarn)),
+		demo.Command(wantsColour(p.out)),
 		p.newVersion(),
 		help,
 	}
 	root.AddCommand(commands...)
+	root.AddCommand(load.Command(p.logger(slog.LevelWarn))) // hidden: for bench and the crash tests
 	root.Long = fmt.Sprintf(rootText, listOf(commands))
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		// A closed standard output leaves nobody to tell.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/medledger/medledger/api/cli/bench"
+	"github.com/medledger/medledger/api/cli/load"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/decision"
@@ -52,7 +52,7 @@ func newJudge(dir string, rng *rand.Rand) *judge {
 }
 
 // hear notes what a killed process had promised.
-func (j *judge) hear(lines []bench.Line) {
+func (j *judge) hear(lines []load.Line) {
 	for _, line := range lines {
 		if !line.None.IsZero() {
 			j.none[line.None] = true
@@ -68,7 +68,7 @@ func (j *judge) hear(lines []bench.Line) {
 
 // hold opens the ledger, as the next start would, and checks everything. It
 // returns how long opening took.
-func (j *judge) hold(t *testing.T, lines []bench.Line) time.Duration {
+func (j *judge) hold(t *testing.T, lines []load.Line) time.Duration {
 	t.Helper()
 	j.hear(lines)
 	begun := time.Now()
@@ -148,7 +148,7 @@ func idsIn(payload []byte) func(func(events.ID) bool) {
 }
 
 // acknowledged checks that every event that somebody was told of is there.
-func (j *judge) acknowledged(ctx context.Context, l *ledger.Ledger, lines []bench.Line) error {
+func (j *judge) acknowledged(ctx context.Context, l *ledger.Ledger, lines []load.Line) error {
 	for _, line := range lines {
 		a := line.Ack
 		if a == nil {
@@ -229,7 +229,7 @@ func register(ctx context.Context, l *ledger.Ledger) (events.ID, error) {
 
 // repeats gives commands with an idempotency key again, as a client would that
 // was cut off: each answers with the event it had.
-func (j *judge) repeats(ctx context.Context, l *ledger.Ledger, lines []bench.Line) error {
+func (j *judge) repeats(ctx context.Context, l *ledger.Ledger, lines []load.Line) error {
 	tried := 0
 	for _, i := range j.rng.Perm(len(lines)) {
 		a := lines[i].Ack
@@ -254,14 +254,14 @@ func (j *judge) repeats(ctx context.Context, l *ledger.Ledger, lines []bench.Lin
 // from its last run, and keeps the new one.
 func (j *judge) audit(t *testing.T) {
 	t.Helper()
-	args := []string{"log", "--dir", j.dir, "--vkey", filepath.Join(j.dir, "log.vkey")}
+	args := []string{"log", "--dir", j.dir, "--vkey", ledger.Folder(j.dir).VerifierKey()}
 	if _, err := os.Stat(j.kept); err == nil {
 		args = append(args, "--checkpoint", j.kept)
 	}
 	if code, out, messages := run(t, medverify, args...); code != 0 {
 		t.Fatalf("medverify says %d:\n%s%s", code, out, messages)
 	}
-	checkpoint, err := os.ReadFile(filepath.Join(j.dir, "log", "checkpoint"))
+	checkpoint, err := os.ReadFile(filepath.Join(ledger.Folder(j.dir).Log(), "checkpoint"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/medledger/medledger/api/cli/bench"
+	"github.com/medledger/medledger/api/cli/load"
 )
 
 // process is a load on the ledger from another process.
@@ -25,7 +25,7 @@ type process struct {
 
 	mu    sync.Mutex
 	more  sync.Cond // of mu: there are more lines, or there will be none
-	lines []bench.Line
+	lines []load.Line
 	over  bool  // there will be no more lines
 	bad   error // output that is not what it should be
 }
@@ -34,7 +34,7 @@ type process struct {
 func start(t *testing.T, dir string) *process {
 	t.Helper()
 	p := &process{
-		cmd:   exec.Command(medledger, "bench", "--load", "--dir", dir),
+		cmd:   exec.Command(medledger, "load", "--dir", dir),
 		begun: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.more.L = &p.mu
@@ -72,7 +72,7 @@ func (p *process) collect(out io.Reader) {
 		if err != nil {
 			return
 		}
-		var line bench.Line
+		var line load.Line
 		err = json.Unmarshal(raw, &line)
 		p.mu.Lock()
 		if err != nil {
@@ -98,7 +98,7 @@ func (p *process) work(t *testing.T, n int) {
 }
 
 // wait returns all that the process had promised, when it has ended.
-func (p *process) wait(t *testing.T) ([]bench.Line, error) {
+func (p *process) wait(t *testing.T) ([]load.Line, error) {
 	t.Helper()
 	<-p.ended
 	err := p.cmd.Wait()

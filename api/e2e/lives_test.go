@@ -84,7 +84,7 @@ func testReceipts(t *testing.T, tr *transcript, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range append(r.Keys, receipt.Proved{Statement: r.Statement, Proof: r.Proof}) {
+		for _, p := range append(r.Announcements, receipt.ProvedStatement{Statement: r.Statement, Proof: r.Proof}) {
 			if err := torchwood.VerifyProof(policy, tlog.RecordHash(p.Statement), p.Proof); err != nil {
 				t.Errorf("%s: torchwood: %v", filepath.Base(file), err)
 			}

@@ -24,23 +24,14 @@ const (
 	catchUpBatch = 4096
 )
 
-// Integrate adds leaves to the tree and publishes a checkpoint that covers them.
-// They must be the events that follow the published ones in the store, and be
-// durable there. When it returns, the checkpoint is durable and published, and
-// the leaves can be proved.
+// IntegrateHashes adds leaves, by their hashes (proof.LeafHash), to the tree and
+// publishes a checkpoint that covers them. They must be the events that follow
+// the published ones in the store, and be durable there. When it returns, the
+// checkpoint is durable and published, and the leaves can be proved. The log
+// keeps the slice.
 //
 // Its errors wrap ErrNotStored or ErrClosed, and then nothing happened; or
 // ErrStopped, and then the log must be opened again, which integrates the leaves.
-func (l *Log) Integrate(ctx context.Context, leaves [][]byte) (*Published, error) {
-	hashes := make([]tlog.Hash, len(leaves))
-	for i, leaf := range leaves {
-		hashes[i] = proof.LeafHash(leaf)
-	}
-	return l.IntegrateHashes(ctx, hashes)
-}
-
-// IntegrateHashes is Integrate for a caller that has the leaves' hashes
-// (proof.LeafHash). The log keeps the slice.
 func (l *Log) IntegrateHashes(ctx context.Context, hashes []tlog.Hash) (*Published, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
@@ -62,7 +53,7 @@ func (l *Log) IntegrateHashes(ctx context.Context, hashes []tlog.Hash) (*Publish
 }
 
 // CatchUp integrates whatever the store has beyond the published checkpoint, and
-// returns the checkpoint that covers it. Its errors are those of Integrate.
+// returns the checkpoint that covers it. Its errors are those of IntegrateHashes.
 func (l *Log) CatchUp(ctx context.Context) (*Published, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
@@ -185,7 +176,7 @@ func (l *Log) syncTiles() {
 }
 
 // Close syncs the tiles, so that the next Open has nothing to compute, and
-// releases the log's files. It waits for a running Integrate. It does not close
+// releases the log's files. It waits for running writes. It does not close
 // the store. After Close, reads of tiles and proofs may still work.
 func (l *Log) Close() error {
 	l.writer.Lock()

@@ -28,11 +28,11 @@ type source struct{ log *tlog.Log }
 func (s source) ReadCheckpoint(context.Context) ([]byte, error) { return s.log.Published().Note, nil }
 
 func (s source) ReadTile(ctx context.Context, level, index uint64, width uint8) ([]byte, error) {
-	return s.log.ReadTile(ctx, int(level), index, fullIfZero(width))
+	return s.log.Tile(ctx, proof.Tile{Level: int(level), Index: index, Width: fullIfZero(width)})
 }
 
 func (s source) ReadEntryBundle(ctx context.Context, index uint64, width uint8) ([]byte, error) {
-	return s.log.ReadEntries(ctx, index, fullIfZero(width))
+	return s.log.Entries(ctx, index, fullIfZero(width))
 }
 
 func fullIfZero(width uint8) int {
@@ -125,7 +125,7 @@ func checkFolder(t *testing.T, dir string, size uint64) {
 // and has torchwood verify ours.
 func TestProofsEqualTrillians(t *testing.T) {
 	w := newWorld(t)
-	w.config.CacheTiles = 2 // so that most tiles come from the disk
+	w.config = w.config.WithCacheTiles(2) // so that most tiles come from the disk
 	l := w.open()
 	rng := rand.New(rand.NewPCG(1, 2))
 	notes := map[uint64][]byte{}
@@ -168,8 +168,8 @@ func TestProofsEqualTrillians(t *testing.T) {
 			if err := torchwood.VerifyProof(policy, hash, text); err != nil {
 				t.Errorf("torchwood on leaf %d of %d: %v", i, n, err)
 			}
-			if at, c, err := proof.VerifyInclusion(hash, text, w.config.Verifier); err != nil || at != i || c.Size != n {
-				t.Errorf("leaf %d of %d: %d, %+v, %v", i, n, at, c, err)
+			if p, c, err := proof.VerifyInclusion(hash, text, w.config.Verifier); err != nil || p.Index != i || c.Size != n {
+				t.Errorf("leaf %d of %d: %d, %+v, %v", i, n, p.Index, c, err)
 			}
 		}
 	}
@@ -186,6 +186,12 @@ func TestNotPublished(t *testing.T) {
 	w.append(300, 10) // stored, not integrated
 	ctx := t.Context()
 	malformed := proof.ErrMalformed
+	tile := func(level int, index uint64, width int) func() error {
+		return func() error {
+			_, err := l.Tile(ctx, proof.Tile{Level: level, Index: index, Width: width})
+			return err
+		}
+	}
 	for name, c := range map[string]struct {
 		call func() error
 		want error
@@ -196,20 +202,20 @@ func TestNotPublished(t *testing.T) {
 		"consistency backwards":    {func() error { _, err := l.ConsistencyProof(ctx, 2, 1); return err }, tlog.ErrNotFound},
 		"leaf":                     {func() error { _, err := l.Leaf(ctx, 300); return err }, tlog.ErrNotFound},
 		"no leaves":                {func() error { _, err := l.Leaves(ctx, 1, 0); return err }, tlog.ErrNotFound},
-		"partial tile too wide":    {func() error { _, err := l.ReadTile(ctx, 0, 1, 45); return err }, tlog.ErrNotFound},
-		"full tile that is not":    {func() error { _, err := l.ReadTile(ctx, 0, 1, 256); return err }, tlog.ErrNotFound},
-		"tile beyond":              {func() error { _, err := l.ReadTile(ctx, 0, 2, 1); return err }, tlog.ErrNotFound},
-		"level beyond":             {func() error { _, err := l.ReadTile(ctx, 2, 0, 1); return err }, tlog.ErrNotFound},
-		"entries beyond":           {func() error { _, err := l.ReadEntries(ctx, 1, 45); return err }, tlog.ErrNotFound},
-		"empty tile":               {func() error { _, err := l.ReadTile(ctx, 0, 0, 0); return err }, malformed},
-		"level no log has":         {func() error { _, err := l.ReadTile(ctx, 8, 0, 1); return err }, malformed},
-		"entries as a hash tile":   {func() error { _, err := l.ReadTile(ctx, proof.Entries, 0, 1); return err }, malformed},
-		"too wide":                 {func() error { _, err := l.ReadEntries(ctx, 0, 257); return err }, malformed},
-		"not in the store":         {func() error { _, err := l.Integrate(ctx, make([][]byte, 11)); return err }, tlog.ErrNotStored},
-		"nothing is fine":          {func() error { _, err := l.Integrate(ctx, nil); return err }, nil},
-		"narrower than it is":      {func() error { _, err := l.ReadTile(ctx, 0, 1, 43); return err }, nil},
-		"partial of a full tile":   {func() error { _, err := l.ReadTile(ctx, 0, 0, 17); return err }, nil},
-		"bundle of a full one":     {func() error { _, err := l.ReadEntries(ctx, 0, 17); return err }, nil},
+		"partial tile too wide":    {tile(0, 1, 45), tlog.ErrNotFound},
+		"full tile that is not":    {tile(0, 1, 256), tlog.ErrNotFound},
+		"tile beyond":              {tile(0, 2, 1), tlog.ErrNotFound},
+		"level beyond":             {tile(2, 0, 1), tlog.ErrNotFound},
+		"entries beyond":           {func() error { _, err := l.Entries(ctx, 1, 45); return err }, tlog.ErrNotFound},
+		"empty tile":               {tile(0, 0, 0), malformed},
+		"level no log has":         {tile(8, 0, 1), malformed},
+		"entries as a hash tile":   {tile(proof.Entries, 0, 1), malformed},
+		"too wide":                 {func() error { _, err := l.Entries(ctx, 0, 257); return err }, malformed},
+		"not in the store":         {func() error { _, err := l.IntegrateHashes(ctx, make([]xtlog.Hash, 11)); return err }, tlog.ErrNotStored},
+		"nothing is fine":          {func() error { _, err := l.IntegrateHashes(ctx, nil); return err }, nil},
+		"narrower than it is":      {tile(0, 1, 43), nil},
+		"partial of a full tile":   {tile(0, 0, 17), nil},
+		"bundle of a full one":     {func() error { _, err := l.Entries(ctx, 0, 17); return err }, nil},
 		"consistency with nothing": {func() error { _, err := l.ConsistencyProof(ctx, 0, 300); return err }, nil},
 	} {
 		if err := c.call(); !errors.Is(err, c.want) {
@@ -221,7 +227,7 @@ func TestNotPublished(t *testing.T) {
 // TestReadWhileGrowing has readers prove leaves while the log grows.
 func TestReadWhileGrowing(t *testing.T) {
 	w := newWorld(t)
-	w.config.CacheTiles = 1
+	w.config = w.config.WithCacheTiles(1)
 	l := w.open()
 	w.grow(l, 5)
 	stop := make(chan struct{})
@@ -264,7 +270,7 @@ func TestTwoLogsInOneProcess(t *testing.T) {
 	for w, l := range map[*world]*tlog.Log{a: la, b: lb} {
 		both.Go(func() {
 			for range 20 {
-				if _, err := l.Integrate(t.Context(), w.append(int(l.Published().Checkpoint.Size), 30)); err != nil {
+				if _, err := l.IntegrateHashes(t.Context(), w.append(int(l.Published().Checkpoint.Size), 30)); err != nil {
 					t.Error(err)
 				}
 			}

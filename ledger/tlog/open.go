@@ -26,8 +26,8 @@ import (
 )
 
 // Log is an open log. Published and the reading methods may be called from any
-// number of goroutines at any time; the writing methods (Integrate,
-// IntegrateHashes, CatchUp, Close) take turns.
+// number of goroutines at any time; the writing methods (IntegrateHashes,
+// CatchUp, Close) take turns.
 type Log struct {
 	config  Config
 	leaves  *leaves
@@ -77,14 +77,15 @@ func Rebuild(ctx context.Context, c Config) (*Published, error) {
 }
 
 func open(ctx context.Context, c Config, rebuild bool) (*Log, error) {
-	if err := c.check(); err != nil {
-		return nil, err
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
 	}
 	if err := disk.MakeDir(c.FS, c.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the log's folder: %w", err)
 	}
 	l := &Log{config: c, leaves: newLeaves(c.Store), syncs: make(chan uint64, 1), synced: make(chan struct{})}
-	l.tiles = tilestore.NewTiles(c.FS, c.Dir, l.leaves.hashes, c.CacheTiles, c.Logger)
+	l.tiles = tilestore.NewTiles(c.FS, c.Dir, l.leaves.hashes, c.cacheTiles, c.Logger)
 	last, err := l.find(ctx, rebuild)
 	if err != nil {
 		return nil, err
@@ -212,7 +213,7 @@ func treeID(origin string) int64 {
 
 // Trillian returns Trillian's own log server over this log, for tools that speak
 // its API, and the id of the log's tree. Leaves added through it are durable at
-// once and integrated by the next Integrate or CatchUp; it must not be used for
+// once and integrated by the next IntegrateHashes or CatchUp; it must not be used for
 // that while another writer appends to the store.
 func (l *Log) Trillian() (trillian.TrillianLogServer, int64) {
 	return l.server, l.definition.TreeId

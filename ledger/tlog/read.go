@@ -91,13 +91,16 @@ func (l *Log) Leaves(ctx context.Context, first uint64, n int) ([][]byte, error)
 	return l.leaves.exactly(ctx, first, int(min(uint64(n), size-first, maxLeaves)))
 }
 
-// ReadTile returns the file of a hash tile. A width that the tile once had is
+// Checkpoint returns the latest checkpoint's signed note. With Tile and Entries
+// it makes a Log the source of an audit or an export.
+func (l *Log) Checkpoint(context.Context) ([]byte, error) { return l.Published().Note, nil }
+
+// Tile returns the file of a hash tile. A width that the tile once had is
 // answered from the wider tile that it has become. The error wraps ErrNotFound if
 // the published tree has no such tile, or proof.ErrMalformed if no tree has.
-func (l *Log) ReadTile(ctx context.Context, level int, index uint64, width int) ([]byte, error) {
-	t := proof.Tile{Level: level, Index: index, Width: width}
-	if level == proof.Entries {
-		return nil, fmt.Errorf("hash tile of level %d: %w", level, proof.ErrMalformed)
+func (l *Log) Tile(ctx context.Context, t proof.Tile) ([]byte, error) {
+	if t.Level == proof.Entries {
+		return nil, fmt.Errorf("hash tile of level %d: %w", t.Level, proof.ErrMalformed)
 	}
 	if err := l.has(t); err != nil {
 		return nil, err
@@ -105,13 +108,13 @@ func (l *Log) ReadTile(ctx context.Context, level int, index uint64, width int) 
 	return l.tiles.Tile(ctx, t)
 }
 
-// ReadEntries returns the entry bundle of the given index and width, made from
-// the events. Its errors are those of ReadTile.
-func (l *Log) ReadEntries(ctx context.Context, index uint64, width int) ([]byte, error) {
-	if err := l.has(proof.Tile{Level: proof.Entries, Index: index, Width: width}); err != nil {
+// Entries returns the n-th entry bundle at the given width, made from the
+// events. Its errors are those of Tile.
+func (l *Log) Entries(ctx context.Context, n uint64, width int) ([]byte, error) {
+	if err := l.has(proof.Tile{Level: proof.Entries, Index: n, Width: width}); err != nil {
 		return nil, err
 	}
-	list, err := l.leaves.exactly(ctx, index*proof.TileWidth, width)
+	list, err := l.leaves.exactly(ctx, n*proof.TileWidth, width)
 	if err != nil {
 		return nil, err
 	}

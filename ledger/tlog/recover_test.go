@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/events/store/disk/disktest"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/proof"
 )
@@ -19,8 +22,7 @@ import (
 func TestRecover(t *testing.T) {
 	const size = 70_000
 	w := newWorld(t)
-	whole := newFaulty("/", "/data")
-	w.config.FS, w.config.Dir = whole, "/data/log"
+	w.config.FS, w.config.Dir = disktest.New(), "/data/log"
 	l := w.open()
 	w.append(0, size)
 	if _, err := l.CatchUp(t.Context()); err != nil {
@@ -29,34 +31,34 @@ func TestRecover(t *testing.T) {
 	judge(t, l, w.config.Verifier)
 	w.close(l)
 	signed := l.Published().Checkpoint
+	whole := filesBelow(t, w.config.FS, w.config.Dir)
 
-	path := func(name string) string { return filepath.Join(w.config.Dir, filepath.FromSlash(name)) }
-	remove := func(name string) func(*faulty) {
-		return func(f *faulty) {
-			maps.DeleteFunc(f.live, func(p string, _ *node) bool { return p == path(name) || strings.HasPrefix(p, path(name)+"/") })
+	remove := func(name string) func(files) {
+		return func(f files) {
+			maps.DeleteFunc(f, func(p string, _ []byte) bool { return p == name || strings.HasPrefix(p, name+"/") })
 		}
 	}
-	flip := func(at int, name string) func(*faulty) {
-		return func(f *faulty) { f.live[path(name)].data[at] ^= 1 }
+	flip := func(at int, name string) func(files) {
+		return func(f files) { f[name] = bytes.Clone(f[name]); f[name][at] ^= 1 }
 	}
-	cut := func(to int, name string) func(*faulty) {
-		return func(f *faulty) { f.live[path(name)].data = f.live[path(name)].data[:to] }
+	cut := func(to int, name string) func(files) {
+		return func(f files) { f[name] = f[name][:to] }
 	}
-	write := func(name, data string) func(*faulty) {
-		return func(f *faulty) { f.live[path(name)] = &node{data: []byte(data)} }
+	write := func(name, data string) func(files) {
+		return func(f files) { f[name] = []byte(data) }
 	}
-	all := func(damages ...func(*faulty)) func(*faulty) {
-		return func(f *faulty) {
+	all := func(damages ...func(files)) func(files) {
+		return func(f files) {
 			for _, d := range damages {
 				d(f)
 			}
 		}
 	}
 	for name, c := range map[string]struct {
-		damage func(*faulty)
+		damage func(files)
 		want   error // nil: it opens
 	}{
-		"nothing":                    {func(*faulty) {}, nil},
+		"nothing":                    {func(files) {}, nil},
 		"all tiles lost":             {remove("tile"), nil},
 		"all tiles and mark lost":    {all(remove("tile"), remove("synced")), nil},
 		"mark lost":                  {remove("synced"), nil},
@@ -86,10 +88,10 @@ func TestRecover(t *testing.T) {
 		"checkpoint torn everywhere": {all(cut(60, "checkpoint"), remove("signed")), tlog.ErrNoCheckpoint},
 	} {
 		t.Run(name, func(t *testing.T) {
-			damaged := whole.clone()
+			damaged := maps.Clone(whole)
 			c.damage(damaged)
 			w := &world{t: t, store: w.store, config: w.config}
-			w.config.FS = damaged
+			w.config.FS = damaged.write(t, w.config.Dir)
 			l, err := tlog.Open(t.Context(), w.config)
 			if !errors.Is(err, c.want) {
 				t.Fatalf("%v, want %v", err, c.want)
@@ -103,9 +105,9 @@ func TestRecover(t *testing.T) {
 			if l.Published().Checkpoint != signed {
 				t.Errorf("opened at %+v, want %+v", l.Published().Checkpoint, signed)
 			}
-			serves(t, l, whole, path)
+			serves(t, l, whole)
 			w.close(l)
-			checkSame(t, damaged, whole, path("tile"))
+			checkSameTiles(t, filesBelow(t, w.config.FS, w.config.Dir), whole)
 			if last, err := tlog.LastSigned(w.config.FS, w.config.Dir, w.config.Verifier); err != nil || last.Checkpoint != signed {
 				t.Errorf("last signed: %+v, %v", last, err)
 			}
@@ -113,29 +115,71 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// checkSame compares the files beneath a folder in two file systems.
-func checkSame(t *testing.T, got, want *faulty, folder string) {
+// files are the contents of a folder, by slash-separated paths below it.
+type files map[string][]byte
+
+// filesBelow reads all files below a folder.
+func filesBelow(t *testing.T, fsys disk.FS, dir string) files {
 	t.Helper()
-	for path, n := range want.live {
-		if strings.HasPrefix(path, folder) && !n.folder && (got.live[path] == nil || !bytes.Equal(got.live[path].data, n.data)) {
-			t.Errorf("%s is missing or different", path)
+	f := make(files)
+	var walk func(below string)
+	walk = func(below string) {
+		entries, err := fsys.ReadDir(filepath.Join(dir, below))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			name := path.Join(below, e.Name())
+			if e.IsDir() {
+				walk(name)
+			} else if f[name], err = disk.ReadFile(fsys, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for path, n := range got.live {
-		if strings.HasPrefix(path, folder) && !n.folder && want.live[path] == nil {
-			t.Errorf("%s should not be there", path)
+	walk("")
+	return f
+}
+
+// write returns a file system that has the files in a folder.
+func (f files) write(t *testing.T, dir string) *disktest.FS {
+	t.Helper()
+	fsys := disktest.New()
+	for name, data := range f {
+		to := filepath.Join(dir, name)
+		if err := fsys.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := disk.WriteFile(fsys, to, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fsys
+}
+
+// checkSameTiles compares the tiles of two folders.
+func checkSameTiles(t *testing.T, got, want files) {
+	t.Helper()
+	for name, data := range want {
+		if b, there := got[name]; strings.HasPrefix(name, "tile/") && (!there || !bytes.Equal(b, data)) {
+			t.Errorf("%s is missing or different", name)
+		}
+	}
+	for name := range got {
+		if strings.HasPrefix(name, "tile/") && want[name] == nil {
+			t.Errorf("%s should not be there", name)
 		}
 	}
 }
 
-// serves compares the tiles that a log serves with those in a file system.
-func serves(t *testing.T, l *tlog.Log, want *faulty, path func(string) string) {
+// serves compares the tiles that a log serves with files.
+func serves(t *testing.T, l *tlog.Log, want files) {
 	t.Helper()
 	for level := range proof.MaxLevel + 1 {
 		for tile := range proof.TilesOf(l.Published().Checkpoint.Size, level) {
 			name := proof.FormatPath(tile)
-			got, err := l.ReadTile(t.Context(), tile.Level, tile.Index, tile.Width)
-			if err != nil || !bytes.Equal(got, want.live[path(name)].data) {
+			got, err := l.Tile(t.Context(), tile)
+			if err != nil || !bytes.Equal(got, want[name]) {
 				t.Errorf("%s is served differently (%v)", name, err)
 			}
 		}
@@ -259,7 +303,7 @@ func TestClosed(t *testing.T) {
 	w.grow(l, 3)
 	w.close(l)
 	w.close(l) // closing twice is fine
-	if _, err := l.Integrate(t.Context(), w.append(3, 1)); !errors.Is(err, tlog.ErrClosed) {
+	if _, err := l.IntegrateHashes(t.Context(), w.append(3, 1)); !errors.Is(err, tlog.ErrClosed) {
 		t.Error(err)
 	}
 	if _, err := l.CatchUp(t.Context()); !errors.Is(err, tlog.ErrClosed) {

@@ -1,17 +1,16 @@
 package tlog
 
 import (
-	"math"
-	"time"
-
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -40,8 +39,9 @@ import (
 // synced. Replacing it by renaming, which would cost three times as much as the
 // slot, is only done when the log is opened. Another process that reads it in
 // the middle of that write may see a note whose signature does not verify, and
-// should read again. A crash of the process leaves it whole. A crash of the machine may leave an older note or a damaged file; Open
-// puts it right from the slots. LastSigned reads both.
+// should read again. A crash of the process leaves it whole. A crash of the
+// machine may leave an older note or a damaged file; Open puts it right from the
+// slots. LastSigned reads both.
 const (
 	signedFile     = "signed"
 	checkpointFile = "checkpoint"

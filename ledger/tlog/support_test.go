@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	xtlog "golang.org/x/mod/sumdb/tlog"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/tlog"
+	"github.com/medledger/medledger/verifier/proof"
 )
 
 // sparse is a store in memory whose positions have gaps.
@@ -151,16 +153,17 @@ func (w *world) open() *tlog.Log {
 // leaf returns the i-th leaf of every test.
 func leaf(i int) []byte { return fmt.Appendf(nil, "leaf %d", i) }
 
-// append appends n leaves to the store, after those that are there.
-func (w *world) append(first, n int) [][]byte {
+// append appends n leaves to the store, after those that are there, and returns
+// their hashes.
+func (w *world) append(first, n int) []xtlog.Hash {
 	w.t.Helper()
 	a := store.Append{Stream: "s", Expected: store.Any}
-	var leaves [][]byte
+	var hashes []xtlog.Hash
 	for i := first; i < first+n; i++ {
 		var id events.ID
 		binary.BigEndian.PutUint64(id[8:], uint64(i)+1)
 		a.Events = append(a.Events, store.Event{ID: id, Statement: leaf(i)})
-		leaves = append(leaves, leaf(i))
+		hashes = append(hashes, proof.LeafHash(leaf(i)))
 	}
 	for len(a.Events) > 0 { // in slices, for Check is quadratic
 		part := a
@@ -170,14 +173,14 @@ func (w *world) append(first, n int) [][]byte {
 			w.t.Fatal(err)
 		}
 	}
-	return leaves
+	return hashes
 }
 
 // grow appends n leaves and integrates them in one turn.
 func (w *world) grow(l *tlog.Log, n int) *tlog.Published {
 	w.t.Helper()
 	first := int(l.Published().Checkpoint.Size)
-	p, err := l.Integrate(w.t.Context(), w.append(first, n))
+	p, err := l.IntegrateHashes(w.t.Context(), w.append(first, n))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,25 +1,3 @@
-// Package tlog is a transparency log: Trillian, in this process, as a log over
-// the events of one event store. The ledger's pipeline is its only writer; the
-// entrances read from it.
-//
-// The order of durability is: the events (the store's fsync is the commit), then
-// the tiles (derived from the events and computed again if lost), then the
-// signed checkpoint, then the answer to whoever waits. So a checkpoint never
-// covers what is not durable, and what is durable is in the next checkpoint.
-//
-// The event store gives leaves their order: its n-th event is the leaf of index
-// n, a PREORDERED_LOG in Trillian's terms. There is no second copy of the
-// leaves (see tilestore).
-//
-// A log's folder holds
-//
-//	checkpoint   the latest checkpoint, a C2SP signed note (verifier/proof)
-//	signed       the same, kept so that no crash can lose it (see signed.go)
-//	tile/...     hash tiles, C2SP tlog-tiles
-//	synced       how much of the tiles is known to be on the disk
-//
-// Several logs may live in one process, each with its own folder, store, origin
-// and key.
 package tlog
 
 import (
@@ -33,15 +11,17 @@ import (
 
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/tlog/tilestore"
 	"github.com/medledger/medledger/verifier/proof"
 )
 
-// Config is what a Log needs. Every field without a default must be set.
+// Config says where a log lies and what it works with. Every field without a
+// default must be set.
 type Config struct {
-	// Dir is the log's folder. It is made if it is not there; the folder above
-	// it must exist.
+	// Dir is the log's folder. It is made if it is not there, and so are the
+	// folders above it.
 	Dir string
-	// FS is the file system of Dir.
+	// FS is the file system of Dir; the operating system's if nil.
 	FS disk.FS
 	// Store has the leaves: all of its events, in its order. The log does not
 	// close it.
@@ -52,26 +32,37 @@ type Config struct {
 	Signer note.Signer
 	// Verifier is the public side of Signer.
 	Verifier note.Verifier
-	// Clock tells the time. It may step back.
+	// Clock tells the time; time.Now if nil. It may step back.
 	Clock func() time.Time
-	// Logger gets warnings and repairs. It never gets a leaf.
+	// Logger gets warnings and repairs, but never a leaf; slog's default if nil.
 	Logger *slog.Logger
-	// CacheTiles is how many full tiles are kept in memory, at 16 KiB each;
-	// 0 means tilestore.DefaultCacheTiles.
-	CacheTiles int
+
+	cacheTiles int // full tiles kept in memory; tests make it small
 }
 
-func (c *Config) check() error {
+func (c Config) withDefaults() (Config, error) {
 	switch {
-	case c.Dir == "", c.FS == nil, c.Store == nil, c.Signer == nil, c.Verifier == nil, c.Clock == nil, c.Logger == nil:
-		return errors.New("log: Dir, FS, Store, Signer, Verifier, Clock and Logger must be set")
+	case c.Dir == "", c.Store == nil, c.Signer == nil, c.Verifier == nil:
+		return c, errors.New("a log needs Dir, Store, Signer and Verifier")
 	case !proof.ValidOrigin(c.Origin):
-		return fmt.Errorf("log: %q cannot be an origin: use a name without spaces and '+', such as example.org/ledger", c.Origin)
+		return c, fmt.Errorf("%q cannot be an origin: use a name without spaces and '+', such as example.org/ledger", c.Origin)
 	case c.Signer.Name() != c.Origin || c.Verifier.Name() != c.Origin || c.Signer.KeyHash() != c.Verifier.KeyHash():
-		return fmt.Errorf("log: keys %s+%08x and %s+%08x do not belong to origin %q",
+		return c, fmt.Errorf("keys %s+%08x and %s+%08x do not belong to origin %q",
 			c.Signer.Name(), c.Signer.KeyHash(), c.Verifier.Name(), c.Verifier.KeyHash(), c.Origin)
 	}
-	return nil
+	if c.FS == nil {
+		c.FS = disk.OS{}
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.cacheTiles == 0 {
+		c.cacheTiles = tilestore.DefaultCacheTiles
+	}
+	return c, nil
 }
 
 var (
@@ -80,7 +71,8 @@ var (
 	ErrForeign = errors.New("the folder belongs to another log; check its path, the origin and the key")
 	// ErrNoCheckpoint says that the log has leaves but no readable checkpoint,
 	// so that nothing says which history was signed.
-	ErrNoCheckpoint = errors.New("the log has leaves but its checkpoint is lost; restore the files 'checkpoint' and 'signed' from a backup, or run `medledger rebuild` to sign the leaves as they are")
+	ErrNoCheckpoint = errors.New("the log has leaves but its checkpoint is lost; restore the files 'checkpoint' and 'signed' from a backup, " +
+		"or run 'medledger rebuild' to sign the leaves as they are")
 	// ErrStopped is wrapped by every error after a failed write: what is on the
 	// disk is unknown until the log is opened again.
 	ErrStopped = errors.New("log stopped after a failed write; close it and open it again")

@@ -13,9 +13,9 @@ import (
 // no event became durable, large files without a key, and segments without a
 // living version. It returns how many versions and files it removed.
 //
-// keep is asked about every version that was put before this Open and that no
-// earlier Collect has asked about: a version that was kept once is kept. It is
-// called without locks but must not call the vault. Collect may run beside
+// keep is asked once about each version that was put before this Open. A version
+// that was kept is never asked about again. keep is called without locks but must
+// not call the vault. Collect may run beside
 // other calls and leaves alone what they are about; the ledger runs it once
 // after Open. After an error it can be repeated.
 func (v *Vault) Collect(ctx context.Context, keep func(record events.ID, version uint32) bool) (removed int, err error) {

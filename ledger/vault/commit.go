@@ -38,7 +38,6 @@ type request struct {
 
 	err     error
 	keys    int             // opDestroy
-	already bool            // opDestroy
 	live    map[uint32]bool // opSweep
 	current uint32          // opSweep: the segment being written
 }
@@ -239,7 +238,7 @@ func (v *Vault) apply(ctx context.Context, r *request) (err error) {
 	case opDiscard:
 		return v.keys.discard(ctx, r.record, r.version)
 	case opDestroy:
-		r.keys, r.already, err = v.keys.destroy(ctx, r.record)
+		r.keys, err = v.keys.destroy(ctx, r.record)
 		return err
 	case opSweep:
 		r.current = v.segments.number

@@ -10,21 +10,9 @@ import (
 	"github.com/medledger/medledger/events"
 )
 
-// Method is how Destroy destroys, for the attestation.
-const Method = "cryptographic erase: the wrapped AES-256-GCM key and salt of every version overwritten with zeros in the key database (secure_delete) and its write-ahead log truncated, then the ciphertext files removed"
-
-// Destruction says what Destroy has done.
-type Destruction struct {
-	// Keys is how many versions' keys were destroyed, also if that was earlier.
-	Keys int
-	// Method is Method.
-	Method string
-	// Already says that the keys had been destroyed before this call.
-	Already bool
-}
-
 // Destroy destroys every key and salt of a record, durably, and removes its
-// ciphertext files. It first closes the record: open readers fail with
+// ciphertext files. It returns how many versions' keys were destroyed, also if
+// that was earlier. It first closes the record: open readers fail with
 // ErrDestroyed at their next Read, calls that are under way fail, and when
 // Destroy returns nothing of the record can be decrypted through this process.
 //
@@ -34,13 +22,13 @@ type Destruction struct {
 // vault knows nothing of gets a tombstone with no keys.
 //
 // The context counts only until the destruction begins.
-func (v *Vault) Destroy(ctx context.Context, record events.ID) (Destruction, error) {
+func (v *Vault) Destroy(ctx context.Context, record events.ID) (keys int, err error) {
 	if err := v.enter(ctx); err != nil {
-		return Destruction{}, err
+		return 0, err
 	}
 	defer v.leave()
 	if record.IsZero() {
-		return Destruction{}, fmt.Errorf("destroying a record without an id: %w", ErrInvalid)
+		return 0, fmt.Errorf("destroying a record without an id: %w", ErrInvalid)
 	}
 	for _, r := range v.active.shut(record) {
 		if err := r.end(ErrDestroyed); err != nil {
@@ -56,18 +44,20 @@ func (v *Vault) Destroy(ctx context.Context, record events.ID) (Destruction, err
 	// write-ahead log, and below for the files.
 	req := &request{op: opDestroy, record: record}
 	if err := v.submit(req); err != nil {
-		return Destruction{}, fmt.Errorf("destroying record %v: %w", record, err)
+		return 0, fmt.Errorf("destroying record %v: %w", record, err)
 	}
 	// Crash before or between the removals: ciphertext without a key, which
 	// Collect or another Destroy removes.
 	if err := v.removeLargeOf(record); err != nil {
-		return Destruction{}, fmt.Errorf("the keys of record %v are destroyed, but not its files; destroy it again: %w", record, err)
+		return 0, fmt.Errorf("the keys of record %v are destroyed, but not its files; destroy it again: %w", record, err)
 	}
 	v.active.forget(record)
-	return Destruction{Keys: req.keys, Method: Method, Already: req.already}, nil
+	return req.keys, nil
 }
 
-// removeLargeOf removes every large file of a record, durably.
+// removeLargeOf removes every large file of a record, durably. It syncs the folder
+// even if there is none: one that an earlier destruction or a failed Put removed
+// may still be in the folder as the disk has it, and a crash would bring it back.
 func (v *Vault) removeLargeOf(record events.ID) error {
 	shard := shardDir(v.cfg.Dir, record)
 	entries, err := v.cfg.FS.ReadDir(shard)
@@ -77,7 +67,6 @@ func (v *Vault) removeLargeOf(record events.ID) error {
 	if err != nil {
 		return err
 	}
-	removed := false
 	for _, e := range entries {
 		if id, _, ok := parseLargeName(e.Name()); !ok || id != record {
 			continue
@@ -85,10 +74,6 @@ func (v *Vault) removeLargeOf(record events.ID) error {
 		if err := v.removeLarge(filepath.Join(shard, e.Name())); err != nil {
 			return err
 		}
-		removed = true
-	}
-	if !removed {
-		return nil
 	}
 	return v.cfg.FS.SyncDir(shard)
 }

@@ -27,9 +27,9 @@ func TestDestroyEndsReaders(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	d, err := v.Destroy(ctx, id)
-	if err != nil || d != (Destruction{Keys: 2, Method: Method}) {
-		t.Fatalf("%+v, %v", d, err)
+	keys, err := v.Destroy(ctx, id)
+	if err != nil || keys != 2 {
+		t.Fatalf("%d keys, %v", keys, err)
 	}
 	for _, c := range open {
 		_, err := c.Reader.Read(make([]byte, 1))
@@ -54,9 +54,9 @@ func TestDestroyEndsReaders(t *testing.T) {
 			wantErr(t, err, ErrDestroyed)
 		}
 	}
-	d, err = v.Destroy(ctx, id)
-	if err != nil || d != (Destruction{Keys: 2, Method: Method, Already: true}) {
-		t.Fatalf("%+v, %v", d, err)
+	keys, err = v.Destroy(ctx, id)
+	if err != nil || keys != 2 {
+		t.Fatalf("again: %d keys, %v", keys, err)
 	}
 }
 

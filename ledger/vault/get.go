@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/commitment"
 )
 
 // Content is an open content.
@@ -50,7 +51,7 @@ func (v *Vault) Get(ctx context.Context, record events.ID, version uint32) (*Con
 // Opening returns the salt of a record version's commitment, which together
 // with the content opens it. Errors: ErrNotFound, ErrDestroyed, ErrClosed,
 // *CorruptError.
-func (v *Vault) Opening(ctx context.Context, record events.ID, version uint32) (salt [saltSize]byte, err error) {
+func (v *Vault) Opening(ctx context.Context, record events.ID, version uint32) (salt [commitment.SaltSize]byte, err error) {
 	if err := v.enter(ctx); err != nil {
 		return salt, err
 	}

@@ -115,30 +115,30 @@ func (k *keyStore) zero(ctx context.Context, row doomed) error {
 	return err
 }
 
-// destroy zeroes every key of a record and buries it. It reports whether that
-// had been done before, and how many keys there were.
-func (k *keyStore) destroy(ctx context.Context, record events.ID) (keys int, already bool, err error) {
+// destroy zeroes every key of a record and buries it, unless that was done
+// before. It returns how many keys there were.
+func (k *keyStore) destroy(ctx context.Context, record events.ID) (keys int, err error) {
 	err = k.write.tombstone.QueryRowContext(ctx, record[:]).Scan(&keys)
 	if err == nil {
-		return keys, true, nil
+		return keys, nil
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
-		return 0, false, err
+		return 0, err
 	}
 	rows, err := k.doomedOf(ctx, record)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	for _, row := range rows {
 		if err := k.zero(ctx, row); err != nil {
-			return 0, false, err
+			return 0, err
 		}
 	}
 	if _, err := k.write.deleteVersions.ExecContext(ctx, record[:]); err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	_, err = k.write.bury.ExecContext(ctx, record[:], len(rows))
-	return len(rows), false, err
+	return len(rows), err
 }
 
 func (k *keyStore) doomedOf(ctx context.Context, record events.ID) (list []doomed, err error) {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/verifier/commitment"
 )
 
@@ -63,7 +64,7 @@ func (v *Vault) Put(ctx context.Context, record events.ID, version uint32, meta 
 	}
 	defer v.active.release(record, version)
 
-	s, err := newSecrets(v.cfg.Rand)
+	s, err := newSecrets(v.cfg.Random)
 	if err != nil {
 		return Stored{}, err
 	}
@@ -131,7 +132,7 @@ type put struct {
 // commit wraps the key and hands everything to the committing goroutine.
 func (p *put) commit() (err error) {
 	p.secrets.size = p.commitment.Len()
-	p.req.wrapped, err = p.v.root.wrap(p.secrets, p.req.record, p.req.version, p.v.cfg.Rand)
+	p.req.wrapped, err = p.v.root.wrap(p.secrets, p.req.record, p.req.version, p.v.cfg.Random)
 	if err != nil {
 		return err
 	}
@@ -179,10 +180,7 @@ func (p *put) large(start []byte, rest io.Reader) (err error) {
 func (p *put) writeFile(path string, start []byte, rest io.Reader) (err error) {
 	fsys := p.v.cfg.FS
 	shard := filepath.Dir(path)
-	if err := fsys.MkdirAll(shard, 0o700); err != nil {
-		return err
-	}
-	if err := fsys.SyncDir(filepath.Dir(shard)); err != nil {
+	if err := disk.MakeDir(fsys, shard, 0o700); err != nil {
 		return err
 	}
 	f, err := fsys.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

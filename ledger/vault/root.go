@@ -19,7 +19,6 @@ var ErrRootKey = errors.New("root key refused")
 
 const (
 	keySize   = 32
-	saltSize  = 32
 	nonceSize = 12
 	tagSize   = 16
 

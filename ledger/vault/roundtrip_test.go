@@ -239,10 +239,9 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]Config{
-		"no dir":    {RootKeyFile: cfg.RootKeyFile, Rand: rand.Reader},
-		"no key":    {Dir: cfg.Dir, Rand: rand.Reader},
-		"no random": {Dir: cfg.Dir, RootKeyFile: cfg.RootKeyFile},
-		"limit":     {Dir: cfg.Dir, RootKeyFile: cfg.RootKeyFile, Rand: rand.Reader, SmallLimit: MaxSmallLimit + 1},
+		"no dir": {RootKeyFile: cfg.RootKeyFile},
+		"no key": {Dir: cfg.Dir},
+		"limit":  {Dir: cfg.Dir, RootKeyFile: cfg.RootKeyFile, SmallLimit: MaxSmallLimit + 1},
 	} {
 		if _, err := Open(ctx, c); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)

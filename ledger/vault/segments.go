@@ -53,6 +53,11 @@ func openSegments(fsys disk.FS, dir string, limit int64, log *slog.Logger) (*seg
 	if len(numbers) == 0 {
 		return s, nil
 	}
+	// Whoever made the last segment may have ended before its name was durable,
+	// and what is acknowledged from now on may lie in it.
+	if err := fsys.SyncDir(dir); err != nil {
+		return nil, fmt.Errorf("syncing the folder of vault segments: %w", err)
+	}
 	last := numbers[len(numbers)-1]
 	f, err := fsys.OpenFile(s.path(last), os.O_RDWR, 0)
 	if err != nil {

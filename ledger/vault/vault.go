@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,8 @@ func (e *CorruptError) Error() string {
 // Unwrap returns what was found.
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// Config says where a vault lies and what it works with.
+// Config says where a vault lies and what it works with. Only Dir and
+// RootKeyFile are needed.
 type Config struct {
 	// Dir is the vault's folder, created if missing. The caller makes sure that
 	// only one Vault uses it.
@@ -66,13 +68,13 @@ type Config struct {
 	// RootKeyFile holds the root key, made by CreateRootKey. It should lie on
 	// another disk than Dir.
 	RootKeyFile string
-	// FS holds RootKeyFile and the ciphertexts. Nil means disk.OS. SQLite does
-	// its own input and output below Dir.
+	// FS holds RootKeyFile and the ciphertexts; the operating system's file
+	// system if nil. SQLite does its own input and output below Dir.
 	FS disk.FS
-	// Rand yields keys, salts and nonces, usually crypto/rand.Reader. It must
-	// be safe for concurrent use.
-	Rand io.Reader
-	// Logger receives what an operator should know. Nil means silence.
+	// Random yields keys, salts and nonces; crypto/rand if nil. It must be safe
+	// for concurrent use.
+	Random io.Reader
+	// Logger receives what an operator should know; slog's default if nil.
 	Logger *slog.Logger
 	// SmallLimit is the largest content in bytes that goes to a segment; zero
 	// means DefaultSmallLimit.
@@ -82,12 +84,15 @@ type Config struct {
 	SegmentSize int64
 }
 
-func (c *Config) check() error {
+func (c Config) withDefaults() (Config, error) {
 	if c.FS == nil {
 		c.FS = disk.OS{}
 	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	if c.SmallLimit == 0 {
 		c.SmallLimit = DefaultSmallLimit
@@ -97,17 +102,15 @@ func (c *Config) check() error {
 	}
 	switch {
 	case c.Dir == "":
-		return fmt.Errorf("no vault folder given: %w", ErrInvalid)
+		return c, fmt.Errorf("no vault folder given: %w", ErrInvalid)
 	case c.RootKeyFile == "":
-		return fmt.Errorf("no root key file given: %w", ErrInvalid)
-	case c.Rand == nil:
-		return fmt.Errorf("no source of randomness given: %w", ErrInvalid)
+		return c, fmt.Errorf("no root key file given: %w", ErrInvalid)
 	case c.SmallLimit < 0 || c.SmallLimit > MaxSmallLimit:
-		return fmt.Errorf("small limit of %d bytes, allowed are 1 to %d: %w", c.SmallLimit, MaxSmallLimit, ErrInvalid)
+		return c, fmt.Errorf("small limit of %d bytes, allowed are 1 to %d: %w", c.SmallLimit, MaxSmallLimit, ErrInvalid)
 	case c.SegmentSize < 0:
-		return fmt.Errorf("segment size of %d bytes: %w", c.SegmentSize, ErrInvalid)
+		return c, fmt.Errorf("segment size of %d bytes: %w", c.SegmentSize, ErrInvalid)
 	}
-	return nil
+	return c, nil
 }
 
 // Vault is an open vault. Its methods may be called from several goroutines at
@@ -138,16 +141,17 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 }
 
 func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
-	if err := cfg.check(); err != nil {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
 		return nil, err
 	}
 	root, err := loadRootKey(cfg.FS, cfg.RootKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	// Crash: empty folders, which the next Open uses.
-	for _, dir := range []string{cfg.Dir, segmentsDir(cfg.Dir), largeDir(cfg.Dir)} {
-		if err := cfg.FS.MkdirAll(dir, 0o700); err != nil {
+	// Crash: some of the folders, empty, which the next Open uses.
+	for _, dir := range []string{segmentsDir(cfg.Dir), largeDir(cfg.Dir)} {
+		if err := disk.MakeDir(cfg.FS, dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making the vault's folders: %w", err)
 		}
 	}
@@ -155,12 +159,12 @@ func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openKeyStore(ctx, cfg.Dir, empty, root, cfg.Rand, hook)
+	keys, err := openKeyStore(ctx, cfg.Dir, empty, root, cfg.Random, hook)
 	if err != nil {
 		return nil, err
 	}
-	// The folders' and SQLite's directory entries must not be lost to a crash
-	// after something in them was acknowledged.
+	// SQLite's directory entries must not be lost to a crash after something in
+	// its files was acknowledged.
 	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("syncing the vault's folder: %w", err), keys.close())
 	}

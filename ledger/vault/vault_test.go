@@ -1,13 +1,14 @@
 package vault
 
 import (
-	"github.com/medledger/medledger/events/store/disk"
-
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/medledger/medledger/events/store/disk"
 )
 
 // newConfig returns the Config of a new vault in folders of the test's.
@@ -21,7 +22,7 @@ func newConfig(t testing.TB) Config {
 	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return Config{Dir: filepath.Join(dir, "vault"), RootKeyFile: key, Rand: rand.Reader}
+	return Config{Dir: filepath.Join(dir, "vault"), RootKeyFile: key, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // openVault opens a vault and closes it with the test.

@@ -8,12 +8,13 @@ import (
 	"math"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/commitment"
 )
 
 const (
 	wrapFormat   = 1
 	wrapContext  = "medledger/vault/key/v1\x00"
-	secretsFixed = keySize + saltSize + 8 + 1
+	secretsFixed = keySize + commitment.SaltSize + 8 + 1
 	minWrapped   = 1 + nonceSize + secretsFixed + tagSize
 )
 
@@ -22,7 +23,7 @@ var errWrapped = errors.New("malformed wrapped key")
 // secrets are what the vault keeps wrapped of a version.
 type secrets struct {
 	key         [keySize]byte
-	salt        [saltSize]byte
+	salt        [commitment.SaltSize]byte
 	size        int64 // of the content, in bytes
 	contentType string
 }
@@ -35,7 +36,7 @@ func (s *secrets) wipe() {
 // newSecrets draws a key and a salt.
 func newSecrets(random io.Reader) (*secrets, error) {
 	s := new(secrets)
-	var b [keySize + saltSize]byte
+	var b [keySize + commitment.SaltSize]byte
 	defer clear(b[:])
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, fmt.Errorf("reading randomness for a content key: %w", err)
@@ -57,7 +58,7 @@ func parseSecrets(b []byte) (*secrets, error) {
 	if len(b) < secretsFixed || len(b) != secretsFixed+int(b[secretsFixed-1]) {
 		return nil, fmt.Errorf("%d bytes of secrets: %w", len(b), errWrapped)
 	}
-	size := binary.BigEndian.Uint64(b[keySize+saltSize:])
+	size := binary.BigEndian.Uint64(b[keySize+commitment.SaltSize:])
 	if size > math.MaxInt64/2 {
 		return nil, fmt.Errorf("content of %d bytes: %w", size, errWrapped)
 	}

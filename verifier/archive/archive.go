@@ -58,18 +58,13 @@ import (
 
 const (
 	checkpointName = "checkpoint"
-	maxCheckpoint  = 64 << 10
 	block          = 512
 	trailer        = 2 * block
 )
 
-var (
-	// ErrNotArchive says that a file does not begin like an archive: it is
-	// something else, and says nothing about any log.
-	ErrNotArchive = errors.New("the file is no export of a log; name the file that 'medledger export' wrote")
-	// ErrNoTile says that the archive's log has no such tile or entry bundle.
-	ErrNoTile = errors.New("no such tile in the archive's log")
-)
+// ErrNotArchive says that a file does not begin like an archive: it is something
+// else, and says nothing about any log.
+var ErrNotArchive = errors.New("the file is no export of a log; name the file that 'medledger export' wrote")
 
 // TruncatedError says that an archive ends before everything that its own
 // checkpoint promises.

@@ -75,7 +75,7 @@ func (o *opening) readCheckpoint() error {
 	if n == 0 || !bytes.Equal(start[:n], []byte(checkpointName + "\x00")[:n]) {
 		return ErrNotArchive
 	}
-	p, err := o.member(checkpointName, 1, maxCheckpoint)
+	p, err := o.member(checkpointName, 1, proof.MaxSignedCheckpoint)
 	if err != nil {
 		return err
 	}
@@ -156,19 +156,17 @@ func (a *Archive) Checkpoint(context.Context) ([]byte, error) {
 	return bytes.Clone(a.checkpoint), nil
 }
 
-// Entries returns entry bundle n. The error wraps ErrNoTile if the log has no
-// such bundle of that width.
+// Entries returns entry bundle n; an error if the log has none of that width.
 func (a *Archive) Entries(_ context.Context, n uint64, width int) ([]byte, error) {
 	return a.file(proof.Tile{Level: proof.Entries, Index: n, Width: width})
 }
 
-// Tile returns a hash tile. The error wraps ErrNoTile if the log has no such
-// tile of that width.
+// Tile returns a hash tile; an error if the log has none of that width.
 func (a *Archive) Tile(_ context.Context, t proof.Tile) ([]byte, error) { return a.file(t) }
 
 func (a *Archive) file(t proof.Tile) ([]byte, error) {
 	if width := proof.WidthAt(a.size, t.Level, t.Index); width == 0 || width != t.Width {
-		return nil, fmt.Errorf("level %d, index %d, width %d: %w", t.Level, t.Index, t.Width, ErrNoTile)
+		return nil, fmt.Errorf("the archive's log has no tile of level %d, index %d and width %d", t.Level, t.Index, t.Width)
 	}
 	return a.content(a.places[t.Level+1][t.Index])
 }

@@ -36,7 +36,7 @@ func Write(ctx context.Context, w io.Writer, src Source) error {
 	if err != nil {
 		return fmt.Errorf("reading the checkpoint to export: %w", err)
 	}
-	if len(checkpoint) > maxCheckpoint {
+	if len(checkpoint) > proof.MaxSignedCheckpoint {
 		return fmt.Errorf("checkpoint of %d bytes: %w", len(checkpoint), ErrSource)
 	}
 	size, err := sizeOf(checkpoint)

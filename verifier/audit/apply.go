@@ -2,12 +2,12 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
 )
@@ -22,9 +22,8 @@ func (a *auditor) found(f Finding) {
 
 // blame makes a finding of a source's defect, and returns every other error.
 func (a *auditor) blame(err error) error {
-	var defect *DefectError
-	if errors.As(err, &defect) {
-		a.found(defect.Finding)
+	if f, ok := defectIn(err); ok {
+		a.found(f)
 		return nil
 	}
 	return err
@@ -104,9 +103,13 @@ func (a *auditor) apply(index uint64, it *item) {
 		return
 	}
 	a.seen[e.ID] = index
+	wrong := decision.Replay(a.state, index, e) // on the state before the event
 	if err := a.state.Apply(index, e); err != nil {
 		a.found(it.illegal(index, err))
 		return
+	}
+	if wrong != nil {
+		a.found(it.finding(index, DecisionWrong, wrong.Error()))
 	}
 	a.count(index, e)
 }
@@ -142,20 +145,13 @@ func (a *auditor) count(index uint64, e events.Event) {
 	}
 	r.Last = e.Time
 	r.ByType[e.Type]++
-	switch d := e.Data.(type) {
-	case *events.LedgerOpened:
-		r.announced(index, d.StatementKeys)
-	case *events.KeyRotated:
-		r.announced(index, d.StatementKeys)
+	if keys := e.StatementKeys(); len(keys) > 0 {
+		announced := Announcement{Index: index}
+		for _, k := range keys {
+			announced.Keys = append(announced.Keys, k.Kid)
+		}
+		r.Announcements = append(r.Announcements, announced)
 	}
-}
-
-func (r *Report) announced(index uint64, keys []events.StatementKey) {
-	a := Announcement{Index: index}
-	for _, k := range keys {
-		a.Keys = append(a.Keys, k.Kid)
-	}
-	r.Announcements = append(r.Announcements, a)
 }
 
 // grow adds a batch to the tree, compares the tiles that this completes, and

@@ -6,6 +6,8 @@
 //	             log had announced for that place (statement.KeySet)
 //	ids          that no event stands in the log twice
 //	lives        that each event may follow those before it (life.State)
+//	decisions    that the access rules, asked again on the state before the event,
+//	             decide what it says they did (decision.Replay)
 //	tree         that the statements give the checkpoint's root hash, and that
 //	             every hash tile served is the one that they give
 //	history      that the log extends a checkpoint that was kept earlier
@@ -17,9 +19,8 @@
 // # What an audit does not show
 //
 // It cannot show that others are served the same log: for that, compare kept
-// checkpoints, or have the log witnessed. It replays the legality of lives and
-// not the decisions behind them. It says nothing of contents, which are not in
-// the log.
+// checkpoints, or have the log witnessed. It cannot show that all that happened
+// was entered. It says nothing of contents, which are not in the log.
 package audit
 
 import (
@@ -171,6 +172,8 @@ func (a *auditor) checkpoints(ctx context.Context) error {
 	r.Signed = signed
 	if r.Checkpoint, err = proof.VerifyCheckpoint(signed, a.options.Verifier); err != nil {
 		a.found(badCheckpoint(signed, a.options.Verifier, err))
+	} else if r.Checkpoint.Size == 0 {
+		a.found(Finding{What: LogEmpty, Why: "the log has no events, not even the one that opens a ledger"})
 	}
 	return nil
 }

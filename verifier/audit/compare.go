@@ -50,7 +50,7 @@ func compare(ctx context.Context, src Source, t proof.Tile, want []tlog.Hash) (*
 func (d *difference) finding(t proof.Tile) Finding {
 	path := proof.FormatPath(t)
 	// A hash of level l stands for 256^l statements.
-	f := Finding{What: TileMismatch, Located: true, Index: (t.Index*proof.TileWidth + uint64(d.at)) << (proof.TileHeight * uint(t.Level))}
+	f := Finding{What: TileMismatch, Located: true, Index: t.FirstLeaf() + uint64(d.at)<<(proof.TileHeight*uint(t.Level))}
 	switch {
 	case d.why != nil:
 		f.Why = fmt.Sprintf("%s is no hash tile: %v", path, d.why)

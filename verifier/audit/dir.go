@@ -55,7 +55,7 @@ func (d *Dir) Checkpoint(context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("reading the checkpoint of the data folder: %w", err)
 	}
 	store, err := d.openStore()
-	if err != nil && !isDefect(err) {
+	if _, defect := defectIn(err); err != nil && !defect {
 		return nil, err
 	}
 	d.mu.Lock()
@@ -66,9 +66,6 @@ func (d *Dir) Checkpoint(context.Context) ([]byte, error) {
 	d.store, d.err = store, err
 	return signed, nil
 }
-
-// maxCheckpoint bounds a signed checkpoint in bytes.
-const maxCheckpoint = 64 << 10
 
 // read reads a file. Of one that is longer than limit it reads one byte more, so
 // that whoever checks the content finds it too long.
@@ -84,13 +81,13 @@ func (d *Dir) read(name string, limit int64) (_ []byte, err error) {
 // readSteady reads a small file that a running ledger overwrites in place, until
 // two readings agree.
 func (d *Dir) readSteady(name string) ([]byte, error) {
-	last, err := d.read(name, maxCheckpoint)
+	last, err := d.read(name, proof.MaxSignedCheckpoint)
 	for range 100 {
 		if err != nil {
 			return nil, err
 		}
 		var again []byte
-		if again, err = d.read(name, maxCheckpoint); err == nil && bytes.Equal(last, again) {
+		if again, err = d.read(name, proof.MaxSignedCheckpoint); err == nil && bytes.Equal(last, again) {
 			return again, nil
 		}
 		last = again
@@ -127,11 +124,6 @@ type without struct {
 func (w without) ReadDir(name string) ([]fs.DirEntry, error) {
 	entries, err := fs.ReadDir(w.FS, name)
 	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == w.name }), err
-}
-
-func isDefect(err error) bool {
-	var defect *DefectError
-	return errors.As(err, &defect)
 }
 
 // damaged makes a defect of the error of a segment that contradicts itself;
@@ -222,7 +214,7 @@ func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
 		return data[:t.Width*tlog.HashSize], nil
 	}
 	return nil, &DefectError{Err: err, Finding: Finding{
-		What: TileMissing, Located: true, Index: (t.Index * proof.TileWidth) << (proof.TileHeight * uint(t.Level)),
+		What: TileMissing, Located: true, Index: t.FirstLeaf(),
 		Why: name + " is missing; hash tiles are derived from the statements, and 'medledger rebuild' makes them again",
 	}}
 }
@@ -263,11 +255,12 @@ func (d *Dir) seals(ctx context.Context) ([]Finding, error) {
 		if err == nil {
 			continue
 		}
-		var defect *DefectError
-		if err := damaged(err, &f.Base); !errors.As(err, &defect) {
+		err = damaged(err, &f.Base)
+		finding, ok := defectIn(err)
+		if !ok {
 			return nil, err
 		}
-		findings = append(findings, defect.Finding)
+		findings = append(findings, finding)
 	}
 	return findings, nil
 }

@@ -35,6 +35,8 @@ const (
 	// KeptLarger: the kept checkpoint covers more events than the log: its tail
 	// was removed.
 	KeptLarger Code = "kept-larger"
+	// LogEmpty: the log has no events, not even its opening.
+	LogEmpty Code = "log-empty"
 	// StatementsMissing: statements that the checkpoint promises are not there.
 	StatementsMissing Code = "statements-missing"
 	// StoreDamaged: a file of the event store contradicts its own checksums or
@@ -73,6 +75,9 @@ const (
 	EventRepeated Code = "event-repeated"
 	// EventIllegal: an event cannot follow those before it.
 	EventIllegal Code = "event-illegal"
+	// DecisionWrong: the rules of verifier/decision, asked again on the state
+	// before the event, do not decide what the event says they did.
+	DecisionWrong Code = "decision-wrong"
 )
 
 // Finding is something false, with the evidence for it.
@@ -118,6 +123,16 @@ func (e *DefectError) Error() string { return e.Finding.String() }
 
 // Unwrap returns the cause.
 func (e *DefectError) Unwrap() error { return e.Err }
+
+// defectIn returns the finding of the DefectError that err wraps, if it wraps one.
+// Any other error says that something could not be checked.
+func defectIn(err error) (Finding, bool) {
+	var defect *DefectError
+	if errors.As(err, &defect) {
+		return defect.Finding, true
+	}
+	return Finding{}, false
+}
 
 // badCheckpoint explains a checkpoint that does not verify.
 func badCheckpoint(signed []byte, v note.Verifier, err error) Finding {

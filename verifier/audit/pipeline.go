@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -41,7 +40,7 @@ type batch struct {
 }
 
 // first returns the log index of the batch's first statement.
-func (b *batch) first() uint64 { return b.tile.Index * proof.TileWidth }
+func (b *batch) first() uint64 { return b.tile.FirstLeaf() }
 
 // item is one statement.
 type item struct {
@@ -189,9 +188,8 @@ func (a *auditor) read(ctx context.Context, b *batch) {
 // blame keeps an error of a source as a finding, and returns true, or as the
 // reason why something could not be checked.
 func (b *batch) blame(err error) bool {
-	var defect *DefectError
-	if errors.As(err, &defect) {
-		b.findings = append(b.findings, defect.Finding)
+	if f, ok := defectIn(err); ok {
+		b.findings = append(b.findings, f)
 		return true
 	}
 	b.err = err
@@ -210,7 +208,7 @@ func (a *auditor) fetch(ctx context.Context, t proof.Tile) ([]leaf, error) {
 	raws, err := proof.ParseBundle(bundle, t.Width)
 	if err != nil {
 		return nil, &DefectError{Err: err, Finding: Finding{
-			What: BundleMalformed, Located: true, Index: t.Index * proof.TileWidth,
+			What: BundleMalformed, Located: true, Index: t.FirstLeaf(),
 			Why: fmt.Sprintf("entry bundle %d: %v", t.Index, err),
 		}}
 	}
@@ -244,11 +242,8 @@ func (a *auditor) keyStage(ctx context.Context, toKey <-chan *batch, toVerify, t
 // announcement makes hold from the next statement on.
 func (a *auditor) key(index uint64, it *item) {
 	it.keys = a.keys
-	switch d := it.statement.Event.Data.(type) {
-	case *events.LedgerOpened:
-		a.announce(index, it, d.StatementKeys)
-	case *events.KeyRotated:
-		a.announce(index, it, d.StatementKeys)
+	if announced := it.statement.Event.StatementKeys(); len(announced) > 0 {
+		a.announce(index, it, announced)
 	}
 	if _, may := it.keys.Key(it.statement.KeyID); !may {
 		if at, ok := a.retired[it.statement.KeyID.String()]; ok {

@@ -3,7 +3,9 @@ package jcs
 import "unicode/utf8"
 
 // A checker walks a text and stops at the first byte that a canonical text
-// could not have there. It says only where; Check finds out why.
+// could not have there. It is the fast reader, of the canonical spelling alone, and
+// says only where it stopped. The rewriter reads every spelling; Check and Marshal
+// run it only on what the checker refuses, to find the error or to rewrite it.
 type checker struct {
 	text []byte
 	pos  int

@@ -89,7 +89,7 @@ func TestLegalLife(t *testing.T) {
 	s.Versions = 2
 	l.add(record, s)
 	l.add(record, &events.AccessRefused{Action: events.ActionAccess, Actor: doctor, Decision: decided()})
-	l.add(record, &events.RecordDestroyed{Destruction: destruction})
+	l.add(record, &events.RecordDestroyed{Destruction: destruction, Keys: 2})
 	l.add(record, &events.AccessRefused{Action: events.ActionAccess, Actor: doctor, Decision: decided()})
 	l.add(doctor, &events.AccessRefused{Action: events.ActionRegister, Actor: doctor, Decision: decided()})
 
@@ -110,7 +110,7 @@ func TestIllegalEvents(t *testing.T) {
 	with := func(d events.Data, change func()) events.Data { change(); return d }
 	destroyed := func(l *log) {
 		l.add(record, started())
-		l.add(record, &events.RecordDestroyed{Destruction: destruction})
+		l.add(record, &events.RecordDestroyed{Destruction: destruction, Keys: 1})
 	}
 	shared := func(l *log) { l.add(record, disclosed()) }
 	a, d, r, s, o := accessed(), disclosed(), received(), started(), originated()
@@ -151,6 +151,7 @@ func TestIllegalEvents(t *testing.T) {
 		{"destruction of half a record", nil, record, with(s, func() { s.Versions = 9 }), "destruction"},
 		{"destroyed without a start", nil, record, &events.RecordDestroyed{Destruction: destruction}, "state"},
 		{"another destruction completed", func(l *log) { l.add(record, started()) }, record, &events.RecordDestroyed{Destruction: id(22)}, "destruction"},
+		{"destroyed without its keys", func(l *log) { l.add(record, started()) }, record, &events.RecordDestroyed{Destruction: destruction}, "destruction"},
 		{"read while it is destroyed", func(l *log) { l.add(record, started()) }, record, accessed(), "state"},
 		{"read after it was destroyed", destroyed, record, accessed(), "state"},
 		{"amended after it was destroyed", destroyed, record, &events.RecordAmended{Actor: doctor, Decision: decided(), Version: 2}, "state"},

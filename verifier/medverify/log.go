@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/medledger/medledger/verifier/audit"
+	"github.com/medledger/medledger/verifier/proof"
 )
 
 // logFlags is the command line of 'medverify log'.
@@ -22,9 +23,6 @@ type logFlags struct {
 	checkpoint       string
 	keep             string
 }
-
-// maxCheckpoint bounds a signed checkpoint in bytes.
-const maxCheckpoint = 64 << 10
 
 func parseLogFlags(args []string) (*logFlags, error) {
 	f := new(logFlags)
@@ -74,7 +72,7 @@ func (r *run) log(ctx context.Context, args []string) (int, error) {
 		return CouldNotCheck, err
 	}
 	if f.checkpoint != "" {
-		if o.Kept, err = readFile(f.checkpoint, maxCheckpoint); err != nil {
+		if o.Kept, err = readFile(f.checkpoint, proof.MaxSignedCheckpoint); err != nil {
 			return CouldNotCheck, fmt.Errorf("reading the kept checkpoint: %w", err)
 		}
 	}
@@ -87,7 +85,7 @@ func (r *run) log(ctx context.Context, args []string) (int, error) {
 		o.Workers = 8 // a network answers several requests sooner than one by one
 	}
 	start := r.env.Now()
-	p := &progress{out: r.err, now: r.env.Now, start: start, quiet: !r.env.Terminal}
+	p := &progress{out: r.stderr, now: r.env.Now, start: start, quiet: !r.env.Terminal}
 	o.Progress = p.show
 	report, auditErr := audit.Log(ctx, src, o)
 	p.clear()
@@ -100,7 +98,7 @@ func (r *run) conclude(f *logFlags, report *audit.Report, auditErr error, took t
 		auditErr = fmt.Errorf("%s: %w; give the checkpoint that --keep wrote when this log was verified, and the same --vkey", f.checkpoint, auditErr)
 	}
 	if report.FoundFalse() {
-		if _, err := io.WriteString(r.out, falseReport(report)); err != nil {
+		if _, err := io.WriteString(r.stdout, falseReport(report)); err != nil {
 			return FoundFalse, fmt.Errorf("writing the findings: %w", err)
 		}
 		if auditErr != nil {

@@ -17,10 +17,11 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/medledger/medledger/verifier/proof"
 )
 
 // The exit statuses.
@@ -112,7 +113,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, env Env) 
 	if env.Wait == nil {
 		env.Wait = wait
 	}
-	r := &run{out: stdout, err: stderr, env: env}
+	r := &run{stdout: stdout, stderr: stderr, env: env}
 	status, err := r.dispatch(ctx, args)
 	if err != nil {
 		fmt.Fprint(stderr, wrap("medverify: "+err.Error(), 0))
@@ -125,13 +126,13 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, env Env) 
 
 // run is one run of the command.
 type run struct {
-	out, err io.Writer
-	env      Env
+	stdout, stderr io.Writer
+	env            Env
 }
 
 func (r *run) dispatch(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 {
-		_, err := io.WriteString(r.err, usage)
+		_, err := io.WriteString(r.stderr, usage)
 		return CouldNotCheck, err
 	}
 	switch args[0] {
@@ -147,7 +148,7 @@ func (r *run) dispatch(ctx context.Context, args []string) (int, error) {
 
 // print writes text as the whole of a verified result.
 func (r *run) print(text string) (int, error) {
-	if _, err := io.WriteString(r.out, text); err != nil {
+	if _, err := io.WriteString(r.stdout, text); err != nil {
 		return CouldNotCheck, fmt.Errorf("writing the result: %w", err)
 	}
 	return Verified, nil
@@ -165,7 +166,7 @@ func verifier(file string) (note.Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the verifier key: %w", err)
 	}
-	v, err := note.NewVerifier(strings.TrimSpace(string(raw)))
+	v, err := proof.ParseVerifierKey(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s holds no verifier key (%w); it should be one line, NAME+HASH+KEY", file, err)
 	}

@@ -132,8 +132,9 @@ func serve(t *testing.T, files audittest.Files, before func(http.ResponseWriter,
 const golden = `VERIFIED
 
   origin        clinic.example/ledger
-  events        22, all signed, all included, every life legal
-  tree root     kfcYO3DowxA7BucWeLEZ1EZHn4UDsATBR6TRCZSJAzY=
+  events        22, all signed, all included
+                every life legal, every decision right
+  tree root     bVddx7JeapwU35Y/h77jtOb5BCm6TtcLnv2ho6b6JRQ=
   kept          the log extends the kept checkpoint of 12 events
   records       2, 1 of them destroyed
   actors        5
@@ -245,7 +246,7 @@ func TestManyFindings(t *testing.T) {
 	p := newPlace(t)
 	h := audittest.New("a").Open().Fill(200)
 	for i := 6; i < 200; i++ {
-		h.Statements[i] = bytes.Replace(h.Statements[i], []byte(`"test"`), []byte(`"tent"`), 1)
+		h.Statements[i] = bytes.Replace(h.Statements[i], []byte(`"medledger-rules-1"`), []byte(`"medledger-rules-2"`), 1)
 	}
 	o := run(t, still(), "log", "--vkey", p.vkey, "--url", serve(t, h.Serve(), nil))
 	o.want(t, medverify.FoundFalse, "FOUND FALSE: 194 findings", "40. statement-signature", "statement-signature 194")
@@ -423,14 +424,14 @@ func prove(t *testing.T, h *audittest.History, i int) *receipt.Receipt {
 	for k, raw := range h.Statements {
 		hashes[k] = proof.LeafHash(raw)
 	}
-	proved := func(i int) receipt.Proved {
+	proved := func(i int) receipt.ProvedStatement {
 		text := proof.FormatProof(uint64(i), path(hashes, i), audittest.Checkpoint(hashes, h.LogSigner))
-		return receipt.Proved{Statement: h.Statements[i], Proof: text}
+		return receipt.ProvedStatement{Statement: h.Statements[i], Proof: text}
 	}
 	own := proved(i)
-	r := &receipt.Receipt{Status: receipt.ProvedStatus, Statement: own.Statement, Proof: own.Proof, Keys: []receipt.Proved{proved(0)}}
+	r := &receipt.Receipt{Status: receipt.StatusProved, Statement: own.Statement, Proof: own.Proof, Announcements: []receipt.ProvedStatement{proved(0)}}
 	if i > 13 {
-		r.Keys = append(r.Keys, proved(13))
+		r.Announcements = append(r.Announcements, proved(13))
 	}
 	return r
 }
@@ -463,12 +464,12 @@ func TestReceipt(t *testing.T) {
 	e := p.Events[15]
 	run(t, still(), "receipt", "--vkey", p.vkey, save(prove(t, p.History, 15))).want(t, medverify.Verified,
 		"VERIFIED", "origin clinic.example/ledger", "event "+e.ID.String(), "type "+string(e.Type),
-		"subject "+e.Subject.String(), "time "+e.Time.String(), "index 15", "checkpoint of 22 events, root kfcYO3Dow")
+		"subject "+e.Subject.String(), "time "+e.Time.String(), "index 15", "checkpoint of 22 events, root bVddx7Jea")
 
 	forged := prove(t, p.History, 15)
 	forged.Statement = p.Statements[14]
 	run(t, still(), "receipt", "--vkey", p.vkey, save(forged)).want(t, medverify.FoundFalse, "FOUND FALSE", "does not verify")
 	run(t, still(), "receipt", "--vkey", p.vkey, p.vkey).want(t, medverify.FoundFalse, "malformed receipt")
-	promised := &receipt.Receipt{Status: receipt.Promised, Statement: p.Statements[15]}
+	promised := &receipt.Receipt{Status: receipt.StatusPromised, Statement: p.Statements[15]}
 	run(t, still(), "receipt", "--vkey", p.vkey, save(promised)).want(t, medverify.CouldNotCheck, "only promised")
 }

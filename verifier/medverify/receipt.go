@@ -61,7 +61,7 @@ func readReceipt(name string) ([]byte, error) {
 
 func (r *run) falseReceipt(err error) (int, error) {
 	text := "FOUND FALSE\n\n" + wrap("the receipt does not verify: "+err.Error(), 2)
-	if _, err := io.WriteString(r.out, text); err != nil {
+	if _, err := io.WriteString(r.stdout, text); err != nil {
 		return FoundFalse, fmt.Errorf("writing the result: %w", err)
 	}
 	return FoundFalse, nil

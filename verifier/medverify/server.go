@@ -70,7 +70,7 @@ func loopback(host string) bool {
 
 // Checkpoint implements audit.Source.
 func (s *server) Checkpoint(ctx context.Context) ([]byte, error) {
-	return s.get(ctx, "checkpoint", maxCheckpoint)
+	return s.get(ctx, "checkpoint", proof.MaxSignedCheckpoint)
 }
 
 // Entries implements audit.Source. The full bundle that a partial one has become

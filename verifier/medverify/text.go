@@ -34,7 +34,8 @@ func (t *table) row(name, value string) {
 func goodReport(r *audit.Report, kept string, took time.Duration) string {
 	var t table
 	t.row("origin", r.Checkpoint.Origin)
-	t.row("events", count(r.Checkpoint.Size)+", all signed, all included, every life legal")
+	t.row("events", count(r.Checkpoint.Size)+", all signed, all included")
+	t.row("", "every life legal, every decision right")
 	t.row("tree root", r.Checkpoint.Root.String())
 	if r.Kept != nil {
 		t.row("kept", fmt.Sprintf("the log extends the kept checkpoint of %s events", count(r.Kept.Size)))

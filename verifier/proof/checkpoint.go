@@ -1,21 +1,3 @@
-// Package proof reads, writes and checks the public formats of a transparency
-// log: what an auditor needs to hold a log to its word, and nothing that opens
-// a file, a socket or a clock. The ledger writes these formats with the same
-// code that the auditor reads them with.
-//
-// Four formats, each a C2SP specification (https://c2sp.org):
-//
-//	signed-note      text, an empty line, signature lines
-//	tlog-checkpoint  the text of a signed note that commits to a whole log
-//	tlog-proof       a leaf's place under a checkpoint, as one text
-//	tlog-tiles       a log's hashes and leaves, as files of 256
-//
-// Trees are those of RFC 6962 section 2.1 over SHA-256: the hash of a leaf is
-// SHA-256(0x00 || leaf), that of an inner node SHA-256(0x01 || left || right).
-//
-// Where a specification leaves a choice, this package takes the one form that
-// it writes itself and refuses the others, so that every value has exactly one
-// spelling: parsing and formatting again gives the same bytes.
 package proof
 
 import (
@@ -32,11 +14,16 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// MaxSize is the largest number of leaves that a log may have.
-const MaxSize = math.MaxInt64
+const (
+	// MaxSize is the largest number of leaves that a log may have.
+	MaxSize = math.MaxInt64
+	// MaxSignedCheckpoint is the largest signed checkpoint in bytes that is read:
+	// the text, the log's signature and those of many witnesses.
+	MaxSignedCheckpoint = 64 << 10
 
-// maxOrigin bounds an origin in bytes.
-const maxOrigin = 255
+	// maxOrigin bounds an origin in bytes.
+	maxOrigin = 255
+)
 
 // Checkpoint commits to the first Size leaves of the log named Origin.
 //
@@ -68,14 +55,13 @@ var (
 // EmptyRoot is the root of a log without leaves.
 func EmptyRoot() tlog.Hash { return sha256.Sum256(nil) }
 
-// FormatCheckpoint returns the text of c, unsigned. It does not judge c;
-// SignCheckpoint does.
-func FormatCheckpoint(c Checkpoint) string {
+// text returns the text of c, unsigned. It does not judge c; check does.
+func (c Checkpoint) text() string {
 	return c.Origin + "\n" + strconv.FormatUint(c.Size, 10) + "\n" + c.Root.String() + "\n"
 }
 
 // ParseCheckpoint reads the text of a checkpoint. What it accepts,
-// FormatCheckpoint writes back unchanged. Its errors wrap ErrMalformed.
+// SignCheckpoint signs as the very same text. Its errors wrap ErrMalformed.
 func ParseCheckpoint(body string) (Checkpoint, error) {
 	lines := strings.SplitN(body, "\n", 5)
 	if len(lines) != 4 || lines[3] != "" {
@@ -110,7 +96,9 @@ func (c Checkpoint) check() error {
 }
 
 // ValidOrigin reports whether name may be the origin of a log and the name of
-// its note key.
+// its note key. It is as wide as the names that C2SP gives to logs, since it also
+// judges checkpoints that others made; medledger gives its own logs narrower
+// names, which events.CheckOrigin decides.
 func ValidOrigin(name string) bool {
 	if name == "" || len(name) > maxOrigin || !utf8.ValidString(name) {
 		return false
@@ -129,7 +117,7 @@ func SignCheckpoint(c Checkpoint, signer note.Signer) ([]byte, error) {
 	if signer.Name() != c.Origin {
 		return nil, fmt.Errorf("checkpoint of %q, key of %q: %w", c.Origin, signer.Name(), ErrOrigin)
 	}
-	signed, err := note.Sign(&note.Note{Text: FormatCheckpoint(c)}, signer)
+	signed, err := note.Sign(&note.Note{Text: c.text()}, signer)
 	if err != nil {
 		return nil, fmt.Errorf("signing checkpoint of size %d: %w", c.Size, err)
 	}
@@ -156,6 +144,13 @@ func VerifyCheckpoint(signedNote []byte, v note.Verifier) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("checkpoint of %q, key of %q: %w", c.Origin, v.Name(), ErrOrigin)
 	}
 	return c, nil
+}
+
+// ParseVerifierKey reads a log's verifier key as its file has it: one line
+// NAME+HASH+KEY in the form of golang.org/x/mod/sumdb/note, with or without white
+// space around it. Its errors are those of note.NewVerifier.
+func ParseVerifierKey(text []byte) (note.Verifier, error) {
+	return note.NewVerifier(strings.TrimSpace(string(text)))
 }
 
 // parseDecimal reads a number from 0 to MaxSize without sign or leading zeros.

@@ -27,10 +27,6 @@ const proofHeader = "c2sp.org/tlog-proof@v1\n"
 // maxHashes is the longest path in a tree of at most MaxSize leaves.
 const maxHashes = 63
 
-// maxSignedCheckpoint bounds a signed checkpoint in bytes: the text, the log's
-// signature and those of many witnesses.
-const maxSignedCheckpoint = 64 << 10
-
 // ErrProof is wrapped by the errors of well-formed proofs that do not prove
 // what they should.
 var ErrProof = errors.New("proof does not verify")
@@ -93,8 +89,8 @@ func ParseProof(text []byte) (Inclusion, error) {
 		}
 		p.Hashes = append(p.Hashes, h)
 	}
-	if len(rest) == 0 || len(rest) > maxSignedCheckpoint {
-		return Inclusion{}, fmt.Errorf("proof with a checkpoint of %d bytes, limit %d: %w", len(rest), maxSignedCheckpoint, ErrMalformed)
+	if len(rest) == 0 || len(rest) > MaxSignedCheckpoint {
+		return Inclusion{}, fmt.Errorf("proof with a checkpoint of %d bytes, limit %d: %w", len(rest), MaxSignedCheckpoint, ErrMalformed)
 	}
 	p.Checkpoint = bytes.Clone(rest)
 	return p, nil
@@ -102,22 +98,22 @@ func ParseProof(text []byte) (Inclusion, error) {
 
 // VerifyInclusion checks that the leaf with the given hash (LeafHash) is in the
 // log of v's name: the proof's form, its checkpoint's signature by v and origin,
-// and the path from the leaf to the root. It returns the leaf's index and the
-// checkpoint it was proved under. Its errors wrap ErrProof, or are those of
-// ParseProof and VerifyCheckpoint.
-func VerifyInclusion(leafHash tlog.Hash, text []byte, v note.Verifier) (uint64, Checkpoint, error) {
+// and the path from the leaf to the root. It returns the proof, whose Index is the
+// leaf's, and the checkpoint it was proved under. Its errors wrap ErrProof, or are
+// those of ParseProof and VerifyCheckpoint.
+func VerifyInclusion(leafHash tlog.Hash, text []byte, v note.Verifier) (Inclusion, Checkpoint, error) {
 	p, err := ParseProof(text)
 	if err != nil {
-		return 0, Checkpoint{}, err
+		return Inclusion{}, Checkpoint{}, err
 	}
 	c, err := VerifyCheckpoint(p.Checkpoint, v)
 	if err != nil {
-		return 0, Checkpoint{}, err
+		return Inclusion{}, Checkpoint{}, err
 	}
 	if err := c.CheckLeaf(p.Index, leafHash, p.Hashes); err != nil {
-		return 0, Checkpoint{}, err
+		return Inclusion{}, Checkpoint{}, err
 	}
-	return p.Index, c, nil
+	return p, c, nil
 }
 
 // Hash is a node of the tree: SHA-256 (RFC 6962 section 2.1).

@@ -154,7 +154,7 @@ func TestVerifyCheckpoint(t *testing.T) {
 	}
 	other := c
 	other.Origin = "example.org/other"
-	foreign, err := note.Sign(&note.Note{Text: proof.FormatCheckpoint(other)}, signer)
+	foreign, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%v\n", other.Origin, other.Size, other.Root)}, signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,15 +189,28 @@ func TestInclusionAgainstTorchwood(t *testing.T) {
 			t.Fatalf("we write\n%s\nand torchwood\n%s", text, theirs)
 		}
 		hash := proof.LeafHash(leaf(i))
-		at, under, err := proof.VerifyInclusion(hash, text, verifier)
-		if err != nil || at != uint64(i) || under != c {
-			t.Errorf("leaf %d of %d: %d, %+v, %v", i, size, at, under, err)
+		p, under, err := proof.VerifyInclusion(hash, text, verifier)
+		if err != nil || p.Index != uint64(i) || under != c {
+			t.Errorf("leaf %d of %d: %d, %+v, %v", i, size, p.Index, under, err)
 		}
 		if err := torchwood.VerifyProof(policy, hash, text); err != nil {
 			t.Errorf("torchwood on leaf %d of %d: %v", i, size, err)
 		}
 		if _, _, err := proof.VerifyInclusion(proof.LeafHash(leaf(i+1)), text, verifier); !errors.Is(err, proof.ErrProof) {
 			t.Errorf("proof of leaf %d of %d for another leaf: %v", i, size, err)
+		}
+	}
+}
+
+func TestParseVerifierKey(t *testing.T) {
+	_, vkey, err := note.GenerateKey(strings.NewReader(strings.Repeat("k", 32)), origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, good := range map[string]bool{vkey: true, " " + vkey + "\r\n": true, "": false, vkey[1:]: false, vkey + "\n" + vkey: false} {
+		v, err := proof.ParseVerifierKey([]byte(text))
+		if (err == nil) != good || good && v.Name() != origin {
+			t.Errorf("%q: %v, %v", text, v, err)
 		}
 	}
 }
@@ -219,11 +232,11 @@ func TestMangledProof(t *testing.T) {
 	for i := range text {
 		mangled := bytes.Clone(text)
 		mangled[i] ^= 1
-		if at, _, err := proof.VerifyInclusion(hash, mangled, verifier); err == nil {
-			t.Errorf("byte %d flipped: proves %d", i, at)
+		if p, _, err := proof.VerifyInclusion(hash, mangled, verifier); err == nil {
+			t.Errorf("byte %d flipped: proves %d", i, p.Index)
 		}
-		if at, _, err := proof.VerifyInclusion(hash, text[:i], verifier); err == nil {
-			t.Errorf("cut to %d bytes: proves %d", i, at)
+		if p, _, err := proof.VerifyInclusion(hash, text[:i], verifier); err == nil {
+			t.Errorf("cut to %d bytes: proves %d", i, p.Index)
 		}
 	}
 	extra := bytes.Replace(text, []byte("index"), []byte("extra AAAA\nindex"), 1)

@@ -64,6 +64,12 @@ func (t Tile) Check() error {
 	return nil
 }
 
+// FirstLeaf returns the log index of the first leaf that the tile covers. The
+// tile must pass Check.
+func (t Tile) FirstLeaf() uint64 {
+	return (t.Index * TileWidth) << uint(TileHeight*max(t.Level, 0))
+}
+
 // FormatPath returns the path of the tile, with forward slashes and without a
 // leading one. The tile must pass Check.
 func FormatPath(t Tile) string {
@@ -178,28 +184,20 @@ func ParseHashTile(data []byte, width int) ([]tlog.Hash, error) {
 	return hashes, nil
 }
 
-// AppendEntry appends a leaf to an entry bundle. It wraps ErrMalformed if the
-// leaf is longer than MaxEntry.
-func AppendEntry(bundle, leaf []byte) ([]byte, error) {
-	if len(leaf) > MaxEntry {
-		return bundle, fmt.Errorf("leaf of %d bytes in an entry bundle, limit %d: %w", len(leaf), MaxEntry, ErrMalformed)
-	}
-	bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(leaf)))
-	return append(bundle, leaf...), nil
-}
-
-// FormatBundle returns an entry bundle's bytes.
+// FormatBundle returns an entry bundle's bytes. The error of a leaf that is longer
+// than MaxEntry wraps ErrMalformed.
 func FormatBundle(leaves [][]byte) ([]byte, error) {
 	n := 0
 	for _, leaf := range leaves {
+		if len(leaf) > MaxEntry {
+			return nil, fmt.Errorf("leaf of %d bytes in an entry bundle, limit %d: %w", len(leaf), MaxEntry, ErrMalformed)
+		}
 		n += 2 + len(leaf)
 	}
 	b := make([]byte, 0, n)
 	for _, leaf := range leaves {
-		var err error
-		if b, err = AppendEntry(b, leaf); err != nil {
-			return nil, err
-		}
+		b = binary.BigEndian.AppendUint16(b, uint16(len(leaf)))
+		b = append(b, leaf...)
 	}
 	return b, nil
 }

@@ -169,6 +169,20 @@ func FuzzParseBundle(f *testing.F) {
 	})
 }
 
+func TestFirstLeaf(t *testing.T) {
+	for _, c := range []struct {
+		level       int
+		index, want uint64
+	}{
+		{proof.Entries, 0, 0}, {proof.Entries, 3, 768}, {0, 3, 768}, {1, 0, 0}, {1, 3, 3 << 16}, {2, 1, 1 << 24}, {7, 0, 0},
+	} {
+		tile := proof.Tile{Level: c.level, Index: c.index, Width: 1}
+		if got := tile.FirstLeaf(); got != c.want {
+			t.Errorf("%+v begins at leaf %d, want %d", tile, got, c.want)
+		}
+	}
+}
+
 func FuzzParseHashTile(f *testing.F) {
 	f.Add(make([]byte, 64), 2)
 	f.Fuzz(func(t *testing.T, data []byte, width int) {
@@ -179,6 +193,13 @@ func FuzzParseHashTile(f *testing.F) {
 	})
 }
 
+// scribe is a signer of the given name whose signatures are worth nothing.
+type scribe string
+
+func (s scribe) Name() string              { return string(s) }
+func (scribe) KeyHash() uint32             { return 1 }
+func (scribe) Sign([]byte) ([]byte, error) { return []byte("x"), nil }
+
 func FuzzParseCheckpoint(f *testing.F) {
 	f.Add("example.org/log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
 	f.Add("example.org/log\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n")
@@ -188,8 +209,9 @@ func FuzzParseCheckpoint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got := proof.FormatCheckpoint(c); got != body {
-			t.Errorf("%q is written as %q", body, got)
+		signed, err := proof.SignCheckpoint(c, scribe(c.Origin))
+		if text, _, _ := strings.Cut(string(signed), "\n\n"); err != nil || text+"\n" != body {
+			t.Errorf("%q is signed as %q, %v", body, signed, err)
 		}
 		if theirs, err := torchwood.ParseCheckpoint(body); err != nil || theirs.Origin != c.Origin || uint64(theirs.N) != c.Size || theirs.Hash != c.Root {
 			t.Errorf("%q is %+v, torchwood reads %+v, %v", body, c, theirs, err)

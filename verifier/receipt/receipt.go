@@ -64,18 +64,18 @@ import (
 type Status string
 
 const (
-	// ProvedStatus is the status of a receipt that holds a proof.
-	ProvedStatus Status = "proved"
-	// Promised is the status of a receipt whose event is durable and whose
+	// StatusProved is the status of a receipt that holds a proof.
+	StatusProved Status = "proved"
+	// StatusPromised is the status of a receipt whose event is durable and whose
 	// proof is yet to be fetched.
-	Promised Status = "promised"
+	StatusPromised Status = "promised"
 )
 
 const (
 	// MaxSize is the largest receipt in bytes.
 	MaxSize = jcs.MaxSize
-	// MaxKeys is the largest number of announcements in a receipt.
-	MaxKeys = 4096
+	// MaxAnnouncements is the largest number of announcements in a receipt.
+	MaxAnnouncements = 4096
 )
 
 // ErrMalformed is wrapped by the errors of bytes that are no receipt.
@@ -85,12 +85,14 @@ var ErrMalformed = errors.New("malformed receipt")
 type Receipt struct {
 	Status    Status
 	Statement []byte
-	Proof     []byte   // tlog-proof; empty if promised
-	Keys      []Proved // empty if promised
+	Proof     []byte // tlog-proof; empty if promised
+	// Announcements are those of the statement keys, oldest first; none if
+	// promised. In JSON they are the member keys.
+	Announcements []ProvedStatement
 }
 
-// Proved is a statement with its proof.
-type Proved struct {
+// ProvedStatement is a statement with its proof.
+type ProvedStatement struct {
 	Statement []byte
 	Proof     []byte // tlog-proof
 }
@@ -98,12 +100,12 @@ type Proved struct {
 // The JSON forms. encoding/json writes bytes as padded standard base64.
 type (
 	receiptJSON struct {
-		Keys      []provedJSON `json:"keys,omitempty"`
-		Proof     []byte       `json:"proof,omitempty"`
-		Statement []byte       `json:"statement"`
-		Status    Status       `json:"status"`
+		Announcements []provedStatementJSON `json:"keys,omitempty"`
+		Proof         []byte                `json:"proof,omitempty"`
+		Statement     []byte                `json:"statement"`
+		Status        Status                `json:"status"`
 	}
-	provedJSON struct {
+	provedStatementJSON struct {
 		Proof     []byte `json:"proof"`
 		Statement []byte `json:"statement"`
 	}
@@ -116,20 +118,20 @@ func (r *Receipt) check() error {
 		return fmt.Errorf("statement of %d bytes: %w", n, ErrMalformed)
 	}
 	switch r.Status {
-	case Promised:
-		if len(r.Proof) > 0 || len(r.Keys) > 0 {
+	case StatusPromised:
+		if len(r.Proof) > 0 || len(r.Announcements) > 0 {
 			return fmt.Errorf("status promised, yet with a proof or keys: %w", ErrMalformed)
 		}
 		return nil
-	case ProvedStatus:
+	case StatusProved:
 	default:
-		return fmt.Errorf("status is neither %s nor %s: %w", ProvedStatus, Promised, ErrMalformed)
+		return fmt.Errorf("status is neither %s nor %s: %w", StatusProved, StatusPromised, ErrMalformed)
 	}
-	if len(r.Proof) == 0 || len(r.Keys) == 0 || len(r.Keys) > MaxKeys {
-		return fmt.Errorf("status proved, with a proof of %d bytes and %d keys: %w", len(r.Proof), len(r.Keys), ErrMalformed)
+	if len(r.Proof) == 0 || len(r.Announcements) == 0 || len(r.Announcements) > MaxAnnouncements {
+		return fmt.Errorf("status proved, with a proof of %d bytes and %d keys: %w", len(r.Proof), len(r.Announcements), ErrMalformed)
 	}
-	for i, k := range r.Keys {
-		if len(k.Statement) == 0 || len(k.Statement) > statement.MaxSize || len(k.Proof) == 0 {
+	for i, a := range r.Announcements {
+		if len(a.Statement) == 0 || len(a.Statement) > statement.MaxSize || len(a.Proof) == 0 {
 			return fmt.Errorf("announcement %d without a statement or a proof: %w", i, ErrMalformed)
 		}
 	}
@@ -142,8 +144,8 @@ func Marshal(r *Receipt) ([]byte, error) {
 		return nil, err
 	}
 	j := receiptJSON{Status: r.Status, Statement: r.Statement, Proof: r.Proof}
-	for _, k := range r.Keys {
-		j.Keys = append(j.Keys, provedJSON{Statement: k.Statement, Proof: k.Proof})
+	for _, a := range r.Announcements {
+		j.Announcements = append(j.Announcements, provedStatementJSON{Statement: a.Statement, Proof: a.Proof})
 	}
 	text, err := jcs.Marshal(j)
 	if err != nil {
@@ -167,8 +169,8 @@ func Parse(text []byte) (*Receipt, error) {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	r := &Receipt{Status: j.Status, Statement: j.Statement, Proof: j.Proof}
-	for _, k := range j.Keys {
-		r.Keys = append(r.Keys, Proved{Statement: k.Statement, Proof: k.Proof})
+	for _, a := range j.Announcements {
+		r.Announcements = append(r.Announcements, ProvedStatement{Statement: a.Statement, Proof: a.Proof})
 	}
 	// encoding/json lets unknown names, other cases, null and line breaks in
 	// base64 pass; none of them survives being written again.

@@ -127,13 +127,13 @@ func (l *ledger) checkpoint(size uint64) []byte {
 }
 
 // prove proves the leaf at index under a signed checkpoint of size leaves.
-func (l *ledger) prove(index, size uint64, checkpoint []byte) Proved {
+func (l *ledger) prove(index, size uint64, checkpoint []byte) ProvedStatement {
 	l.t.Helper()
 	hashes, err := tlog.ProveRecord(int64(size), int64(index), l.reader())
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return Proved{Statement: l.leaves[index], Proof: proof.FormatProof(index, hashes, checkpoint)}
+	return ProvedStatement{Statement: l.leaves[index], Proof: proof.FormatProof(index, hashes, checkpoint)}
 }
 
 // receipt makes the receipt of the leaf at index with the given announcements,
@@ -143,9 +143,9 @@ func (l *ledger) receipt(index uint64, announcements ...uint64) *Receipt {
 	size := uint64(len(l.leaves))
 	checkpoint := l.checkpoint(size)
 	own := l.prove(index, size, checkpoint)
-	r := &Receipt{Status: ProvedStatus, Statement: own.Statement, Proof: own.Proof}
+	r := &Receipt{Status: StatusProved, Statement: own.Statement, Proof: own.Proof}
 	for _, a := range announcements {
-		r.Keys = append(r.Keys, l.prove(a, size, checkpoint))
+		r.Announcements = append(r.Announcements, l.prove(a, size, checkpoint))
 	}
 	return r
 }
@@ -259,14 +259,16 @@ func TestForgedReceipts(t *testing.T) {
 		{"statement of another event", change(func(r *Receipt) { r.Statement = l.leaves[5] }), proof.ErrProof},
 		{"statement with a flipped bit", change(func(r *Receipt) { r.Statement = flip(r.Statement) }), proof.ErrProof},
 		{"proof of another event", change(func(r *Receipt) { r.Proof = l.receipt(5, 0).Proof }), proof.ErrProof},
-		{"proof and announcement's proof swapped", change(func(r *Receipt) { r.Proof, r.Keys[2].Proof = r.Keys[2].Proof, r.Proof }), proof.ErrProof},
-		{"two announcements' proofs swapped", change(func(r *Receipt) { r.Keys[0].Proof, r.Keys[1].Proof = r.Keys[1].Proof, r.Keys[0].Proof }), proof.ErrProof},
-		{"announcement with a flipped bit", change(func(r *Receipt) { r.Keys[1].Statement = flip(r.Keys[1].Statement) }), proof.ErrProof},
+		{"proof and announcement's proof swapped", change(func(r *Receipt) { r.Proof, r.Announcements[2].Proof = r.Announcements[2].Proof, r.Proof }), proof.ErrProof},
+		{"two announcements' proofs swapped", change(func(r *Receipt) {
+			r.Announcements[0].Proof, r.Announcements[1].Proof = r.Announcements[1].Proof, r.Announcements[0].Proof
+		}), proof.ErrProof},
+		{"announcement with a flipped bit", change(func(r *Receipt) { r.Announcements[1].Statement = flip(r.Announcements[1].Statement) }), proof.ErrProof},
 		{"proof is no text", change(func(r *Receipt) { r.Proof = []byte{0} }), proof.ErrMalformed},
-		{"announcement's proof is no text", change(func(r *Receipt) { r.Keys[0].Proof = []byte("index 0\n") }), proof.ErrMalformed},
-		{"announcement under an older checkpoint", change(func(r *Receipt) { r.Keys[1] = l.prove(3, 5, l.checkpoint(5)) }), ErrCheckpoints},
-		{"announcement in another log", change(func(r *Receipt) { r.Keys[0] = impostor.prove(0, 2, impostor.checkpoint(2)) }), ErrCheckpoints},
-		{"announcement under a copy with one more line", change(func(r *Receipt) { r.Keys[0].Proof = cosign(t, r.Keys[0].Proof) }), ErrCheckpoints},
+		{"announcement's proof is no text", change(func(r *Receipt) { r.Announcements[0].Proof = []byte("index 0\n") }), proof.ErrMalformed},
+		{"announcement under an older checkpoint", change(func(r *Receipt) { r.Announcements[1] = l.prove(3, 5, l.checkpoint(5)) }), ErrCheckpoints},
+		{"announcement in another log", change(func(r *Receipt) { r.Announcements[0] = impostor.prove(0, 2, impostor.checkpoint(2)) }), ErrCheckpoints},
+		{"announcement under a copy with one more line", change(func(r *Receipt) { r.Announcements[0].Proof = cosign(t, r.Announcements[0].Proof) }), ErrCheckpoints},
 		{"last rotation missing", l.receipt(7, 0, 3), statement.ErrUnknownKey},
 		{"rotation missing in the middle", l.receipt(7, 0, 6), statement.ErrUnknownKey},
 		{"rotation missing in the middle, its key kept", kept.receipt(3, 0, 2), ErrChain},
@@ -281,11 +283,11 @@ func TestForgedReceipts(t *testing.T) {
 		{"ledger opened twice", reopened.receipt(end, 0, 3, 6), ErrChain},
 		{"ledger opened late", unopened.receipt(2, 1), ErrChain},
 		{"ledger not opened at index 0", unopened.receipt(0, 0), ErrChain},
-		{"promised", &Receipt{Status: Promised, Statement: l.leaves[7]}, ErrPromised},
-		{"promised with a proof", change(func(r *Receipt) { r.Status = Promised }), ErrMalformed},
-		{"promised with keys", change(func(r *Receipt) { r.Status, r.Proof = Promised, nil }), ErrMalformed},
+		{"promised", &Receipt{Status: StatusPromised, Statement: l.leaves[7]}, ErrPromised},
+		{"promised with a proof", change(func(r *Receipt) { r.Status = StatusPromised }), ErrMalformed},
+		{"promised with keys", change(func(r *Receipt) { r.Status, r.Proof = StatusPromised, nil }), ErrMalformed},
 		{"proved without a proof", change(func(r *Receipt) { r.Proof = nil }), ErrMalformed},
-		{"proved without keys", change(func(r *Receipt) { r.Keys = nil }), ErrMalformed},
+		{"proved without keys", change(func(r *Receipt) { r.Announcements = nil }), ErrMalformed},
 		{"no status", change(func(r *Receipt) { r.Status = "" }), ErrMalformed},
 		{"no statement", change(func(r *Receipt) { r.Statement = nil }), ErrMalformed},
 		{"empty", &Receipt{}, ErrMalformed},
@@ -302,7 +304,7 @@ func TestForgedReceipts(t *testing.T) {
 func TestEveryByteCounts(t *testing.T) {
 	l := life(t)
 	parts := func(r *Receipt) []*[]byte {
-		return []*[]byte{&r.Statement, &r.Proof, &r.Keys[0].Statement, &r.Keys[0].Proof, &r.Keys[1].Statement, &r.Keys[1].Proof}
+		return []*[]byte{&r.Statement, &r.Proof, &r.Announcements[0].Statement, &r.Announcements[0].Proof, &r.Announcements[1].Statement, &r.Announcements[1].Proof}
 	}
 	r := l.receipt(4, 0, 3)
 	for n, part := range parts(r) {
@@ -335,8 +337,8 @@ func unsign(r *Receipt) {
 		return append(bytes.Clone(text[:i]), "— clinic.example/ledger AAAAAAAA\n"...)
 	}
 	r.Proof = resign(r.Proof)
-	for i := range r.Keys {
-		r.Keys[i].Proof = resign(r.Keys[i].Proof)
+	for i := range r.Announcements {
+		r.Announcements[i].Proof = resign(r.Announcements[i].Proof)
 	}
 }
 
@@ -414,7 +416,7 @@ func TestParse(t *testing.T) {
 		{"statement too large", `{"statement":"` + strings.Repeat("AAAA", statement.MaxSize/3+1) + `","status":"promised"}`, false},
 		{"too large", strings.Repeat(" ", MaxSize) + promised, false},
 		{"too many keys", fmt.Sprintf(`{"keys":[%s],"proof":"AAAA","statement":"AAAA","status":"proved"}`,
-			strings.TrimSuffix(strings.Repeat(`{"proof":"AAAA","statement":"AAAA"},`, MaxKeys+1), ",")), false},
+			strings.TrimSuffix(strings.Repeat(`{"proof":"AAAA","statement":"AAAA"},`, MaxAnnouncements+1), ",")), false},
 	} {
 		r, err := Parse([]byte(c.in))
 		if (err == nil) != c.ok || err != nil && (!errors.Is(err, ErrMalformed) || r != nil) {
@@ -425,7 +427,7 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	l := life(f)
-	for _, r := range []*Receipt{l.receipt(0, 0), l.receipt(4, 0, 3), {Status: Promised, Statement: l.leaves[1]}} {
+	for _, r := range []*Receipt{l.receipt(0, 0), l.receipt(4, 0, 3), {Status: StatusPromised, Statement: l.leaves[1]}} {
 		text, err := Marshal(r)
 		if err != nil {
 			f.Fatal(err)
@@ -450,7 +452,7 @@ func FuzzParse(f *testing.F) {
 		if ja, jb := fmt.Sprint(a), fmt.Sprint(b); ja != jb {
 			t.Fatalf("%q is written again as %q", in, text)
 		}
-		if _, err := Verify(r, l.verifier); err == nil && r.Status != ProvedStatus {
+		if _, err := Verify(r, l.verifier); err == nil && r.Status != StatusProved {
 			t.Fatal("a promise verifies")
 		}
 	})

@@ -38,21 +38,14 @@ func Verify(r *Receipt, v note.Verifier) (*Verified, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	if r.Status == Promised {
+	if r.Status == StatusPromised {
 		return nil, ErrPromised
 	}
-	own, err := proof.ParseProof(r.Proof)
+	own, checkpoint, err := proof.VerifyInclusion(proof.LeafHash(r.Statement), r.Proof, v)
 	if err != nil {
 		return nil, fmt.Errorf("receipt: %w", err)
 	}
-	checkpoint, err := proof.VerifyCheckpoint(own.Checkpoint, v)
-	if err != nil {
-		return nil, fmt.Errorf("receipt: %w", err)
-	}
-	if err := checkpoint.CheckLeaf(own.Index, proof.LeafHash(r.Statement), own.Hashes); err != nil {
-		return nil, fmt.Errorf("receipt: %w", err)
-	}
-	keys, err := verifyChain(r.Keys, own, checkpoint)
+	keys, err := verifyChain(r.Announcements, own, checkpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +61,7 @@ func Verify(r *Receipt, v note.Verifier) (*Verified, error) {
 
 // verifyChain returns the keys that may sign at the index of own, which has been
 // verified under the checkpoint.
-func verifyChain(announcements []Proved, own proof.Inclusion, checkpoint proof.Checkpoint) (statement.KeySet, error) {
+func verifyChain(announcements []ProvedStatement, own proof.Inclusion, checkpoint proof.Checkpoint) (statement.KeySet, error) {
 	var keys statement.KeySet
 	for i, a := range announcements {
 		index, err := verifyLeaf(a, own, checkpoint)
@@ -94,7 +87,7 @@ func verifyChain(announcements []Proved, own proof.Inclusion, checkpoint proof.C
 
 // verifyLeaf checks that an announcement is under the very checkpoint that own
 // was verified under, and returns its index.
-func verifyLeaf(a Proved, own proof.Inclusion, checkpoint proof.Checkpoint) (uint64, error) {
+func verifyLeaf(a ProvedStatement, own proof.Inclusion, checkpoint proof.Checkpoint) (uint64, error) {
 	p, err := proof.ParseProof(a.Proof)
 	if err != nil {
 		return 0, err

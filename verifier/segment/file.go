@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sort"
 )
 
@@ -23,6 +24,7 @@ type File struct {
 	offsets []uint32
 	footer  *Footer
 	tail    error // why reading stopped at end, if not at the file's end
+	write   int64 // where the write begins that the last whole group belongs to
 }
 
 // CorruptError is evidence: what is wrong with which bytes of which file.
@@ -41,7 +43,8 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 
 // OpenFile opens a file of the given size. Of a sealed file it reads header and
 // footer; any other is read as far as whole groups of good records go, and Tail
-// says what is beyond. The error is a *CorruptError, or wraps one of r's.
+// says what is beyond. The error is a *CorruptError, or wraps one of r's; with
+// one the file is good for IsBegun only.
 func OpenFile(r io.ReaderAt, size int64, name string) (*File, error) {
 	f := &File{Name: name, r: r, size: size}
 	header := make([]byte, HeaderSize)
@@ -50,7 +53,7 @@ func OpenFile(r io.ReaderAt, size int64, name string) (*File, error) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 	if f.Base, err = ParseHeader(header[:n]); err != nil {
-		return nil, f.corrupt(0, err)
+		return f, f.corrupt(0, err)
 	}
 	if sealed, err := f.readFooter(); sealed || err != nil {
 		return f, err
@@ -85,8 +88,8 @@ func (f *File) readFooter() (sealed bool, err error) {
 		// the records finds out.
 		return false, nil
 	}
-	if n := len(footer.Offsets); n > 0 && int64(footer.Offsets[n-1]) >= f.size-length {
-		return false, f.corrupt(f.size-length, fmt.Errorf("footer with offsets beyond the records: %w", ErrMalformed))
+	if !plausible(footer.Offsets[len(footer.Offsets)-1], f.size-length) {
+		return false, f.corrupt(f.size-length, fmt.Errorf("footer with offsets that no records have: %w", ErrMalformed))
 	}
 	f.footer, f.offsets, f.end = footer, footer.Offsets, f.size-length
 	return true, nil
@@ -94,30 +97,71 @@ func (f *File) readFooter() (sealed bool, err error) {
 
 // scan finds the records of a file that is not sealed.
 func (f *File) scan() error {
+	if f.size > math.MaxUint32 {
+		return f.corrupt(math.MaxUint32, fmt.Errorf("file of %d bytes: %w", f.size, ErrMalformed))
+	}
 	f.end = HeaderSize
-	group := 0 // records of a group that is not whole yet
-	at := int64(HeaderSize)
+	whole := 0 // records in whole groups
+	at, write := int64(HeaderSize), int64(HeaderSize)
 	err := eachRecord(io.NewSectionReader(f.r, at, f.size-at), func(r Record, size int) error {
+		if err := f.inPlace(r, len(f.offsets)); err != nil {
+			return err
+		}
 		f.offsets = append(f.offsets, uint32(at))
+		if r.Write {
+			write = at
+		}
 		at += int64(size)
-		group++
 		if !r.More {
-			f.end, group = at, 0
+			f.end, f.write, whole = at, write, len(f.offsets)
 		}
 		return nil
 	})
-	f.offsets = f.offsets[:len(f.offsets)-group]
+	next := f.Base + uint64(len(f.offsets))
+	f.offsets = f.offsets[:whole]
 	switch {
-	case err == nil && group == 0:
+	case err == nil && at == f.end:
 		return nil
 	case err == nil:
 		f.tail = f.corrupt(f.end, fmt.Errorf("a group of records: %w", ErrTorn))
-	case errors.Is(err, ErrTorn), errors.Is(err, ErrMalformed), errors.Is(err, errEnd):
-		f.tail = f.corrupt(at, err)
-	default:
+		return nil
+	case !errors.Is(err, ErrTorn) && !errors.Is(err, ErrMalformed) && !errors.Is(err, errEnd):
 		return fmt.Errorf("reading %s: %w", f.Name, err)
 	}
+	later, readErr := f.writeFollows(at+1, next)
+	if later {
+		err = fmt.Errorf("%w (%w): %w", err, ErrMalformed, ErrDamaged)
+	}
+	f.tail = f.corrupt(at, err)
+	return readErr
+}
+
+// inPlace returns an error unless a record is the i-th of the file.
+func (f *File) inPlace(r Record, i int) error {
+	if want := f.Base + uint64(i); r.Number != want {
+		return fmt.Errorf("record number %d where %d belongs: %w", r.Number, want, ErrMalformed)
+	}
 	return nil
+}
+
+// writeFollows reports whether a whole record that begins a write starts at any
+// byte from an offset on. The damage before it hit at least record number hit.
+func (f *File) writeFollows(from int64, hit uint64) (bool, error) {
+	const window = 1 << 20
+	b := make([]byte, window+MaxRecord)
+	most := hit + uint64(max(0, f.size-from))/minRecord + 1
+	for ; from < f.size; from += window {
+		n, err := f.r.ReadAt(b[:min(int64(len(b)), f.size-from)], from)
+		if err != nil && err != io.EOF {
+			return false, fmt.Errorf("reading %s: %w", f.Name, err)
+		}
+		for i := range min(n, window) {
+			if startsWrite(b[i:n], hit+1, most) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // eachRecord calls yield for the records of r up to its end. The statement is
@@ -174,6 +218,10 @@ func (f *File) Grown(offsets []uint32, end int64) *File {
 	return &g
 }
 
+// LastWrite returns where the write begins that the last whole group belongs to,
+// of a file that is not sealed.
+func (f *File) LastWrite() int64 { return f.write }
+
 // Sealed reports whether the file is sealed.
 func (f *File) Sealed() bool { return f.footer != nil }
 
@@ -207,6 +255,9 @@ func (f *File) Read(i, count, limit int) ([]Record, error) {
 		records[k], size, err = Parse(buf)
 		if err == nil && at+int64(size) != f.endOf(i+k) {
 			err = fmt.Errorf("record of %d bytes where the footer has %d: %w", size, f.endOf(i+k)-at, ErrMalformed)
+		}
+		if err == nil {
+			err = f.inPlace(records[k], i+k)
 		}
 		if err != nil {
 			return records[:k], f.corrupt(at, err)

@@ -15,6 +15,7 @@ import (
 // It may be read by several goroutines at once.
 type Folder struct {
 	files   []*File
+	tail    error // of a last file that is not there yet
 	closers []io.Closer
 }
 
@@ -34,6 +35,10 @@ func OpenFolder(fsys fs.FS) (_ *Folder, err error) {
 	}()
 	for i, name := range names {
 		f, err := d.open(fsys, name)
+		if i == len(names)-1 && IsBegun(f, err) {
+			d.tail = err
+			break
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -42,13 +47,20 @@ func OpenFolder(fsys fs.FS) (_ *Folder, err error) {
 		case f.Base != base:
 			return nil, f.corrupt(0, fmt.Errorf("header names record %d as the first: %w", f.Base, ErrMalformed))
 		case f.Base != d.Len():
-			return nil, f.corrupt(0, fmt.Errorf("the file before it ends before record %d: %w", d.Len(), ErrMalformed))
+			return nil, f.corrupt(0, fmt.Errorf("record %d comes next: %w", d.Len(), ErrMalformed))
 		case i < len(names)-1 && !f.Sealed():
 			return nil, f.corrupt(f.end, fmt.Errorf("it is not sealed, and another file follows: %w", errors.Join(ErrMalformed, f.tail)))
 		}
 		d.files = append(d.files, f)
 	}
 	return d, nil
+}
+
+// IsBegun reports whether what OpenFile returned is a file that a crash, or a
+// store that is making it, left without its header. It holds no records. Only the
+// last file of a folder may be such a one.
+func IsBegun(f *File, err error) bool {
+	return f != nil && err != nil && f.size <= HeaderSize && (errors.Is(err, ErrTorn) || errors.Is(err, ErrMalformed))
 }
 
 func segmentNames(fsys fs.FS) ([]string, error) {
@@ -99,8 +111,8 @@ func (d *Folder) Len() uint64 {
 
 // Tail returns what is wrong behind the last record, or nil.
 func (d *Folder) Tail() error {
-	if len(d.files) == 0 {
-		return nil
+	if d.tail != nil || len(d.files) == 0 {
+		return d.tail
 	}
 	return d.files[len(d.files)-1].Tail()
 }

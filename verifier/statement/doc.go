@@ -130,11 +130,14 @@
 // new, after the signature check.
 package statement
 
-import "errors"
+import (
+	"errors"
 
-// MaxSize is the largest statement in bytes: what one entry of a C2SP
-// tlog-tiles entry bundle can hold.
-const MaxSize = 65535
+	"github.com/medledger/medledger/verifier/proof"
+)
+
+// MaxSize is the largest statement in bytes: the largest leaf of a log.
+const MaxSize = proof.MaxEntry
 
 var (
 	// ErrTooLarge says that a statement has more than MaxSize bytes.

@@ -56,6 +56,10 @@ func appendHead(dst []byte, n int) []byte {
 	return binary.BigEndian.AppendUint16(append(dst, 0x59), uint16(n))
 }
 
+// The frame has two readers, and so has the payload: cutFrame is the fast reader
+// of the one accepted form; explainFrame runs only on what it refuses, to find the
+// error.
+
 // cutFrame takes a statement apart. It succeeds only if appendFrame makes the
 // very same bytes of the parts. The payload shares memory with raw.
 func cutFrame(raw []byte) (kid KeyID, payload []byte, ok bool) {

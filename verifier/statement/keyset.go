@@ -10,11 +10,10 @@ import (
 
 // KeySet is the set of keys that may sign statements at some place in a log. It
 // is made of announcements alone; see the package comment. The zero KeySet is
-// the one before index 0, and only an opening passes it. A KeySet does not
-// change.
+// the one before index 0. A KeySet does not change.
 type KeySet struct {
 	origin    string
-	announced uint64
+	announced uint64      // the log index of the announcement that made the set
 	keys      []publicKey // none in the zero KeySet
 }
 
@@ -25,9 +24,6 @@ type publicKey struct {
 
 // Origin returns the origin of the log, or "" for the zero KeySet.
 func (k KeySet) Origin() string { return k.origin }
-
-// Announced returns the log index of the announcement that made the set.
-func (k KeySet) Announced() uint64 { return k.announced }
 
 // Key returns the key with the given id, if it may sign.
 func (k KeySet) Key(id KeyID) (ed25519.PublicKey, bool) {
@@ -57,9 +53,9 @@ func (k KeySet) Check(s *Statement) error {
 }
 
 // Announce checks an announcement that stands at the given log index and returns
-// the set that holds from the next index on. The announcement of the zero set
-// is an opening at index 0; that of any other is a rotation. Its errors wrap
-// ErrAnnouncement, or are those of Check.
+// the set that holds from the next index on. On the zero KeySet only an opening at
+// index 0 passes; on any other only a rotation. The statement must come from
+// Parse. Errors wrap ErrAnnouncement, or are those of Check.
 func (k KeySet) Announce(s *Statement, index uint64) (KeySet, error) {
 	switch d := s.Event.Data.(type) {
 	case *events.LedgerOpened:
@@ -90,25 +86,16 @@ func (k KeySet) Announce(s *Statement, index uint64) (KeySet, error) {
 	return KeySet{}, fmt.Errorf("%s announces no keys: %w", s.Event.Type, ErrAnnouncement)
 }
 
+// newKeySet makes the set of the keys that a parsed statement announces. The
+// event's own check has settled their number, their form and that no kid is
+// repeated; that each kid is its key's is left to be checked.
 func newKeySet(origin string, index uint64, announced []events.StatementKey) (KeySet, error) {
-	if len(announced) == 0 || len(announced) > events.MaxStatementKeys {
-		return KeySet{}, fmt.Errorf("%d keys, want 1 to %d: %w", len(announced), events.MaxStatementKeys, ErrAnnouncement)
-	}
 	k := KeySet{origin: origin, announced: index, keys: make([]publicKey, 0, len(announced))}
 	for _, jwk := range announced {
-		if jwk.Kty != "OKP" || jwk.Crv != "Ed25519" {
-			return KeySet{}, fmt.Errorf("a key that is not Ed25519: %w", ErrAnnouncement)
-		}
-		x, err := base64.RawURLEncoding.Strict().DecodeString(jwk.X)
-		if err != nil || len(x) != ed25519.PublicKeySize || base64.RawURLEncoding.EncodeToString(x) != jwk.X {
-			return KeySet{}, fmt.Errorf("a key that is not 32 bytes of base64url: %w", ErrAnnouncement)
-		}
-		id := KeyIDOf(x)
-		if jwk.Kid != id.String() {
+		x, err := base64.RawURLEncoding.DecodeString(jwk.X)
+		id := keyIDOf(x)
+		if err != nil || jwk.Kid != id.String() {
 			return KeySet{}, fmt.Errorf("a kid that is not its key's, which is %v: %w", id, ErrAnnouncement)
-		}
-		if _, repeated := k.Key(id); repeated {
-			return KeySet{}, fmt.Errorf("key %v twice: %w", id, ErrAnnouncement)
 		}
 		k.keys = append(k.keys, publicKey{id, x})
 	}

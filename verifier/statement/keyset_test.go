@@ -80,8 +80,8 @@ func TestAnnounce(t *testing.T) {
 
 func TestKeySetReplaces(t *testing.T) {
 	keys := keySet(t)
-	if keys.Origin() != origin || keys.Announced() != 0 {
-		t.Errorf("origin %q, announced at %d", keys.Origin(), keys.Announced())
+	if keys.Origin() != origin || keys.announced != 0 {
+		t.Errorf("origin %q, announced at %d", keys.Origin(), keys.announced)
 	}
 	next, err := announcement{sign(t, signer(2), rotated(0, signer(3).JWK())), 7}.to(t, keys)
 	if err != nil {
@@ -96,16 +96,16 @@ func TestKeySetReplaces(t *testing.T) {
 			t.Errorf("key %d before the rotation: %v", n, err)
 		}
 	}
-	if next.Announced() != 7 || next.Origin() != origin {
-		t.Errorf("origin %q, announced at %d", next.Origin(), next.Announced())
+	if next.announced != 7 || next.Origin() != origin {
+		t.Errorf("origin %q, announced at %d", next.Origin(), next.announced)
 	}
 	if _, err := Verify(sign(t, signer(1), samples()[7].event), KeySet{}); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("the zero set: %v, want ErrUnknownKey", err)
 	}
 }
 
-// Keys that an announcement may not have. Most of them do not get past the
-// event's own check, so the set is made of them directly.
+// Keys that an announcement may not have. The event's own check refuses all but
+// those whose kid belongs to another key.
 func TestAnnouncedKeys(t *testing.T) {
 	good := signer(1).JWK()
 	for n := byte(2); !strings.ContainsAny(good.X, "-_"); n++ {
@@ -127,20 +127,25 @@ func TestAnnouncedKeys(t *testing.T) {
 	}{
 		{"one", []events.StatementKey{good}, nil},
 		{"eight", many[:events.MaxStatementKeys], nil},
-		{"none", nil, ErrAnnouncement},
-		{"nine", many, ErrAnnouncement},
-		{"repeated", []events.StatementKey{good, good}, ErrAnnouncement},
+		{"none", nil, events.ErrInvalid},
+		{"nine", many, events.ErrInvalid},
+		{"repeated", []events.StatementKey{good, good}, events.ErrInvalid},
 		{"kid of another key", []events.StatementKey{change(func(k *events.StatementKey) { k.Kid = signer(99).JWK().Kid })}, ErrAnnouncement},
-		{"kid empty", []events.StatementKey{change(func(k *events.StatementKey) { k.Kid = "" })}, ErrAnnouncement},
-		{"kid padded", []events.StatementKey{change(func(k *events.StatementKey) { k.Kid += "=" })}, ErrAnnouncement},
-		{"kty EC", []events.StatementKey{change(func(k *events.StatementKey) { k.Kty = "EC" })}, ErrAnnouncement},
-		{"crv X25519", []events.StatementKey{change(func(k *events.StatementKey) { k.Crv = "X25519" })}, ErrAnnouncement},
-		{"x short", []events.StatementKey{change(func(k *events.StatementKey) { k.X = k.X[:42] })}, ErrAnnouncement},
-		{"x padded", []events.StatementKey{change(func(k *events.StatementKey) { k.X += "=" })}, ErrAnnouncement},
-		{"x with a line break", []events.StatementKey{change(func(k *events.StatementKey) { k.X = k.X[:20] + "\n" + k.X[20:] })}, ErrAnnouncement},
-		{"x in standard base64", []events.StatementKey{change(func(k *events.StatementKey) { k.X = strings.NewReplacer("-", "+", "_", "/").Replace(k.X) })}, ErrAnnouncement},
+		{"kid empty", []events.StatementKey{change(func(k *events.StatementKey) { k.Kid = "" })}, events.ErrInvalid},
+		{"kid padded", []events.StatementKey{change(func(k *events.StatementKey) { k.Kid += "=" })}, events.ErrInvalid},
+		{"kty EC", []events.StatementKey{change(func(k *events.StatementKey) { k.Kty = "EC" })}, events.ErrInvalid},
+		{"crv X25519", []events.StatementKey{change(func(k *events.StatementKey) { k.Crv = "X25519" })}, events.ErrInvalid},
+		{"x short", []events.StatementKey{change(func(k *events.StatementKey) { k.X = k.X[:42] })}, events.ErrInvalid},
+		{"x padded", []events.StatementKey{change(func(k *events.StatementKey) { k.X += "=" })}, events.ErrInvalid},
+		{"x with a line break", []events.StatementKey{change(func(k *events.StatementKey) { k.X = k.X[:20] + "\n" + k.X[20:] })}, events.ErrInvalid},
+		{"x in standard base64", []events.StatementKey{change(func(k *events.StatementKey) { k.X = strings.NewReplacer("-", "+", "_", "/").Replace(k.X) })}, events.ErrInvalid},
 	} {
-		if _, err := newKeySet(origin, 0, c.keys); !errors.Is(err, c.want) {
+		e := opened(c.keys...)
+		err := e.Check()
+		if err == nil {
+			_, err = newKeySet(origin, 0, c.keys)
+		}
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}

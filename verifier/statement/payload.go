@@ -73,6 +73,9 @@ func decodeEvent(text []byte) (events.Event, error) {
 	return e, nil
 }
 
+// As with the frame, cutPayload is the fast reader of the one accepted form;
+// explainPayload runs only on what decodeEvent refuses, to find the error.
+
 // cutPayload takes a payload apart at the places where encodeEvent puts it
 // together. It may take other texts for a payload, but it finds every part of
 // one that encodeEvent wrote: no value after data has a quote in it.

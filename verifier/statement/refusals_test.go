@@ -50,13 +50,13 @@ func forge(protected []byte, payload []byte) (signature []byte) {
 }
 
 func goodHeader() []byte {
-	kid := signer(1).KeyID()
+	kid := signer(1).id
 	return appendProtected(nil, kid)[2:]
 }
 
 // withPayload returns a statement that is flawless but for its payload.
 func withPayload(payload string) []byte {
-	return appendFrame(nil, signer(1).KeyID(), []byte(payload), forge(goodHeader(), []byte(payload)))
+	return appendFrame(nil, signer(1).id, []byte(payload), forge(goodHeader(), []byte(payload)))
 }
 
 // with returns the good payload with one part replaced.
@@ -102,7 +102,7 @@ func replace(raw []byte, old, new string) []byte {
 }
 
 func envelopeRefusals() []refusal {
-	payload, good, kid := []byte(goodPayload()), goodHeader(), signer(1).KeyID()
+	payload, good, kid := []byte(goodPayload()), goodHeader(), signer(1).id
 	sig := forge(good, payload)
 	raw := withPayload(goodPayload())
 	none := map[int]any{}
@@ -263,7 +263,7 @@ func keyRefusals() []refusal {
 }
 
 func signerKid(n byte) []byte {
-	kid := signer(n).KeyID()
+	kid := signer(n).id
 	return kid[:]
 }
 

@@ -17,8 +17,8 @@ type KeyID [8]byte
 // String returns the kid as JWKs have it.
 func (id KeyID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// KeyIDOf returns the id of a public key.
-func KeyIDOf(key ed25519.PublicKey) KeyID {
+// keyIDOf returns the id of a public key.
+func keyIDOf(key ed25519.PublicKey) KeyID {
 	jwk := `{"crv":"Ed25519","kty":"OKP","x":"` + base64.RawURLEncoding.EncodeToString(key) + `"}`
 	thumbprint := sha256.Sum256([]byte(jwk))
 	return KeyID(thumbprint[:])
@@ -35,7 +35,7 @@ type Signer struct {
 // ed25519.NewKeyFromSeed.
 func NewSigner(key ed25519.PrivateKey) *Signer {
 	public := key.Public().(ed25519.PublicKey)
-	id := KeyIDOf(public)
+	id := keyIDOf(public)
 	// The constructor fails only for keys that are not Ed25519.
 	signer, err := cose.NewSigner(cose.AlgorithmEdDSA, key)
 	if err != nil {
@@ -48,9 +48,6 @@ func NewSigner(key ed25519.PrivateKey) *Signer {
 		X:   base64.RawURLEncoding.EncodeToString(public),
 	}}
 }
-
-// KeyID returns the id of the key.
-func (s *Signer) KeyID() KeyID { return s.id }
 
 // JWK returns the public key as announcements have it.
 func (s *Signer) JWK() events.StatementKey { return s.jwk }
@@ -108,7 +105,7 @@ func Parse(raw []byte) (*Statement, error) {
 // Verify checks the signature with a public key. Its errors wrap ErrUnknownKey
 // if the statement names another key, and ErrSignature.
 func (s *Statement) Verify(key ed25519.PublicKey) error {
-	if len(key) != ed25519.PublicKeySize || KeyIDOf(key) != s.KeyID {
+	if len(key) != ed25519.PublicKeySize || keyIDOf(key) != s.KeyID {
 		return fmt.Errorf("statement names key %v: %w", s.KeyID, ErrUnknownKey)
 	}
 	return s.verify(key)

@@ -23,7 +23,7 @@ func TestSignAndVerify(t *testing.T) {
 			t.Errorf("%s: %v", sample.name, err)
 			continue
 		}
-		if s.KeyID != signer(1).KeyID() || !bytes.Equal(s.Raw, raw) || !bytes.Contains(raw, s.Payload) {
+		if s.KeyID != signer(1).id || !bytes.Equal(s.Raw, raw) || !bytes.Contains(raw, s.Payload) {
 			t.Errorf("%s: parts of the statement are not those that were signed", sample.name)
 		}
 		if again := sign(t, signer(1), s.Event); !bytes.Equal(again, raw) {
@@ -76,7 +76,7 @@ func TestEveryBitCounts(t *testing.T) {
 func TestFrameIsCOSE(t *testing.T) {
 	for _, n := range []int{0, 1, 23, 24, 25, 255, 256, 257, 258, 259, 260, 1000, MaxSize - around} {
 		payload := bytes.Repeat([]byte{'x'}, n)
-		kid := signer(1).KeyID()
+		kid := signer(1).id
 		key, err := cose.NewSigner(cose.AlgorithmEdDSA, ed25519.NewKeyFromSeed(seed(1)))
 		if err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestKeyIDOfRFC8037(t *testing.T) {
 	}
 	s := NewSigner(ed25519.NewKeyFromSeed(private))
 	want := events.StatementKey{Crv: "Ed25519", Kid: "kPrK_qmxVWY", Kty: "OKP", X: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
-	if s.JWK() != want || s.KeyID().String() != want.Kid {
+	if s.JWK() != want || s.id.String() != want.Kid {
 		t.Errorf("JWK is %+v, want %+v", s.JWK(), want)
 	}
 }
@@ -181,7 +181,7 @@ func TestVerifyWithOneKey(t *testing.T) {
 	other := *s
 	other.Raw = []byte("something else")
 	renamed := *s
-	renamed.KeyID = signer(2).KeyID()
+	renamed.KeyID = signer(2).id
 	for _, c := range []struct {
 		name string
 		s    *Statement

@@ -1,14 +1,10 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -16,8 +12,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/ledger"
+	"github.com/spf13/cobra"
+
+	"github.com/medledger/medledger/api/cli/load"
 )
 
 // asCommand makes this test's binary the command, for the processes that a run
@@ -28,19 +25,20 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "" {
 		os.Exit(m.Run())
 	}
-	c := Command()
-	c.SilenceUsage = true
-	if err := c.ExecuteContext(context.Background()); err != nil {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	root := &cobra.Command{Use: "medledger", SilenceUsage: true}
+	root.AddCommand(Command(logger), load.Command(logger))
+	if err := root.ExecuteContext(context.Background()); err != nil {
 		os.Exit(1)
 	}
 }
 
-func TestRun(t *testing.T) {
+func TestMeasure(t *testing.T) {
 	t.Setenv(asCommand, "1")
 	dir := t.TempDir()
-	report, err := Run(t.Context(), Config{
-		Dir: dir, Events: 2000, Lasting: 200 * time.Millisecond, Upload: 1 << 20, Destructions: 5,
-		Child: []string{os.Args[0]}, Progress: t.Output(),
+	report, err := measure(t.Context(), plan{
+		dir: dir, events: 2000, lasting: 200 * time.Millisecond, upload: 1 << 20, destructions: 5,
+		self: os.Args[0], progress: t.Output(), logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,12 +57,12 @@ func TestRun(t *testing.T) {
 		"reads of a record, 64 readers", "appends during an upload: p99", "audit from disk", "start after a crash",
 		"resident memory, after load", "  against the small log", "destruction: p99", "on disk an event, contents aside",
 	} {
-		if !slices.ContainsFunc(report.Figures, func(f Figure) bool { return f.What == want && f.Budget != nil }) {
+		if !slices.ContainsFunc(report.Figures, func(f figure) bool { return f.What == want && f.Budget != nil }) {
 			t.Errorf("no row %q with a budget", want)
 		}
 	}
 	var table strings.Builder
-	if err := report.WriteTable(&table); err != nil {
+	if err := report.writeTable(&table); err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(table.String()) {
@@ -74,18 +72,18 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestRunRefuses(t *testing.T) {
-	good := Config{Dir: t.TempDir(), Events: 1000, Lasting: time.Second, Upload: 1, Destructions: 1, Progress: io.Discard}
-	for name, spoil := range map[string]func(*Config){
-		"few events":      func(c *Config) { c.Events = 999 },
-		"no time":         func(c *Config) { c.Lasting = 0 },
-		"no upload":       func(c *Config) { c.Upload = 0 },
-		"no destructions": func(c *Config) { c.Destructions = 0 },
-		"no folder":       func(c *Config) { c.Dir += "/absent" },
+func TestMeasureRefuses(t *testing.T) {
+	good := plan{dir: t.TempDir(), events: 1000, lasting: time.Second, upload: 1, destructions: 1, progress: io.Discard}
+	for name, spoil := range map[string]func(*plan){
+		"few events":      func(p *plan) { p.events = 999 },
+		"no time":         func(p *plan) { p.lasting = 0 },
+		"no upload":       func(p *plan) { p.upload = 0 },
+		"no destructions": func(p *plan) { p.destructions = 0 },
+		"no folder":       func(p *plan) { p.dir += "/absent" },
 	} {
 		bad := good
 		spoil(&bad)
-		if r, err := Run(t.Context(), bad); err == nil || r != nil {
+		if r, err := measure(t.Context(), bad); err == nil || r != nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -94,18 +92,12 @@ func TestRunRefuses(t *testing.T) {
 func TestCommandRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"--load"},
-		{"--load", "--dir", dir, "--events", "2000"},
-		{"--load", "--dir", dir, "--probe"},
-		{"--load", "--dir", dir, "--workers", "0"},
-		{"--load", "--dir", dir, "--workers", "33"},
-		{"--load", "--dir", dir}, // no ledger is there
-		{"--probe", "--dir", dir},
+		{"--probe", "--dir", dir}, // no ledger is there
 		{"--dir", dir, "--events", "7"},
 		{"--dir", dir + "/absent"},
 		{"something"},
 	} {
-		c := Command()
+		c := Command(slog.New(slog.DiscardHandler))
 		c.SilenceUsage, c.SilenceErrors = true, true
 		c.SetArgs(args)
 		c.SetOut(io.Discard)
@@ -119,7 +111,7 @@ func TestCommandRefuses(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
 		value  float64
-		budget *Budget
+		budget *budget
 		events uint64
 		want   string
 	}{
@@ -134,7 +126,7 @@ func TestVerdict(t *testing.T) {
 		{20, atMost(25).full(), 1_000_000, "met"},
 		{20, nil, 10, ""},
 	} {
-		f := Figure{Value: c.value, Budget: c.budget, Events: c.events}
+		f := figure{Value: c.value, Budget: c.budget, Events: c.events}
 		if got := f.verdict(); got != c.want {
 			t.Errorf("%v against %+v: %q, want %q", c.value, c.budget, got, c.want)
 		}
@@ -181,12 +173,12 @@ func TestWrap(t *testing.T) {
 }
 
 func TestDrive(t *testing.T) {
-	s, err := drive(t.Context(), 1, 7, times(100), func(context.Context, *worker) error { return nil })
+	s, err := drive(t.Context(), 1, 7, load.Times(100), func(context.Context, *load.Worker) error { return nil })
 	if err != nil || len(s.took) != 100 || !slices.IsSorted(s.took) {
 		t.Errorf("a hundred calls: %v, %v", s, err)
 	}
 	broken := errors.New("broken")
-	if _, err := drive(t.Context(), 1, 7, lasting(time.Hour), func(_ context.Context, w *worker) error {
+	if _, err := drive(t.Context(), 1, 7, load.Lasting(time.Hour), func(_ context.Context, w *load.Worker) error {
 		if w.IntN(50) == 0 {
 			return broken
 		}
@@ -194,7 +186,7 @@ func TestDrive(t *testing.T) {
 	}); !errors.Is(err, broken) {
 		t.Errorf("after an error: %v", err)
 	}
-	if _, err := drive(t.Context(), 1, 2, times(0), nil); err == nil {
+	if _, err := drive(t.Context(), 1, 2, load.Times(0), nil); err == nil {
 		t.Error("no call at all is a sample")
 	}
 }
@@ -204,83 +196,5 @@ func TestGenerated(t *testing.T) {
 	raw, err := io.ReadAll(&generated{left: 25, block: block})
 	if err != nil || string(raw) != "0123456789012345678901234" {
 		t.Errorf("read %q, %v", raw, err)
-	}
-}
-
-// lines collects what a load writes and ends it after a number of lines.
-type lines struct {
-	enough int
-	end    context.CancelFunc
-	bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	if l.enough--; l.enough == 0 {
-		l.end()
-	}
-	if bytes.Count(p, []byte("\n")) != 1 || !bytes.HasSuffix(p, []byte("\n")) {
-		return 0, fmt.Errorf("one write of %q", p)
-	}
-	return l.Buffer.Write(p)
-}
-
-// TestLoad holds what a load says of a ledger against the ledger, when neither
-// was killed.
-func TestLoad(t *testing.T) {
-	config := ledgerConfig(t.TempDir(), t.Output())
-	if _, err := ledger.Create(t.Context(), config, origin); err != nil {
-		t.Fatal(err)
-	}
-	ctx, end := context.WithCancel(t.Context())
-	out := &lines{enough: 3000, end: end}
-	if err := Load(ctx, config, 16, out); err != nil {
-		t.Fatal(err)
-	}
-	l, err := ledger.Open(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	types := make(map[events.Type]int)
-	nones := 0
-	decoder := json.NewDecoder(&out.Buffer)
-	for first := true; ; first = false {
-		var line Line
-		if err := decoder.Decode(&line); err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if (line.Opened != nil) != first {
-			t.Fatalf("line %+v: first %v", line, first)
-		}
-		if !line.None.IsZero() {
-			nones++
-		}
-		if line.Ack == nil {
-			continue
-		}
-		types[line.Ack.Type]++
-		leaf, err := l.Log().Leaf(t.Context(), line.Ack.Index)
-		if err != nil || sha256.Sum256(leaf) != line.Ack.Statement {
-			t.Fatalf("event %d was acknowledged with other bytes; %v", line.Ack.Index, err)
-		}
-		if line.Ack.Key != "" && rand.IntN(20) == 0 {
-			r, err := line.Ack.Repeat(t.Context(), l)
-			if err != nil || r.Event.ID != line.Ack.Event {
-				t.Fatalf("a repeated command was answered %v, %v", r, err)
-			}
-		}
-	}
-	for _, want := range []events.Type{
-		events.TypeRecordOriginated, events.TypeRecordAmended, events.TypeRecordAccessed, events.TypeAccessRefused,
-		events.TypeRecordDisclosed, events.TypeRecordReceived, events.TypeRecordDestroyed,
-	} {
-		if types[want] == 0 {
-			t.Errorf("no %s in %v", want, types)
-		}
-	}
-	if nones == 0 {
-		t.Error("nothing was refused without a trace")
 	}
 }

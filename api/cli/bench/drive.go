@@ -2,97 +2,34 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/medledger/medledger/api/cli/load"
 )
 
-// worker is one of the goroutines that put load on a ledger. Its random numbers
-// come from its own number, so that a run can be repeated.
-type worker struct {
-	*rand.Rand
-	source  *rand.ChaCha8
-	content [contentSize]byte
-}
-
-// contentSize is the size of a record's content in bytes: what DESIGN's budgets
-// are for.
-const contentSize = 1024
-
-func newWorker(seed uint64, number int) *worker {
-	var b [32]byte
-	binary.BigEndian.PutUint64(b[:], seed)
-	binary.BigEndian.PutUint64(b[8:], uint64(number))
-	source := rand.NewChaCha8(b)
-	return &worker{Rand: rand.New(source), source: source}
-}
-
-// fresh returns a content that nobody has seen before, valid until the next call.
-func (w *worker) fresh() []byte {
-	w.source.Read(w.content[:]) // never fails
-	return w.content[:]
-}
-
-// drive has n workers call op again and again, each as soon as its last call was
-// answered, for as long as more says yes. It returns how long every call took.
-// The first error ends all workers.
-func drive(ctx context.Context, seed uint64, n int, more func() bool, op func(context.Context, *worker) error) (*sample, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// drive is load.Drive with a stopwatch: it returns how long every call took.
+func drive(ctx context.Context, seed uint64, n int, more func() bool, op func(context.Context, *load.Worker) error) (*sample, error) {
 	took := make([][]time.Duration, n)
-	var wg sync.WaitGroup
 	start, used := time.Now(), processTime()
-	for i := range n {
-		wg.Go(func() {
-			w := newWorker(seed, i)
-			for ctx.Err() == nil && more() {
-				began := time.Now()
-				if err := op(ctx, w); err != nil {
-					cancel(err)
-					return
-				}
-				took[i] = append(took[i], time.Since(began))
-			}
-		})
-	}
-	wg.Wait()
-	s := &sample{elapsed: time.Since(start), used: processTime() - used, took: slices.Concat(took...)}
-	slices.Sort(s.took)
-	if err := context.Cause(ctx); err != nil {
+	err := load.Drive(ctx, seed, n, more, func(ctx context.Context, w *load.Worker) error {
+		began := time.Now()
+		if err := op(ctx, w); err != nil {
+			return err
+		}
+		took[w.Number] = append(took[w.Number], time.Since(began))
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
+	s := &sample{elapsed: time.Since(start), used: processTime() - used, took: slices.Concat(took...)}
+	slices.Sort(s.took)
 	if len(s.took) == 0 {
 		return nil, fmt.Errorf("no call was made in %v; measure for longer", s.elapsed)
 	}
 	return s, nil
-}
-
-// lasting says yes for a time that begins now.
-func lasting(d time.Duration) func() bool {
-	end := time.Now().Add(d)
-	return func() bool { return time.Now().Before(end) }
-}
-
-// times says yes n times.
-func times(n int) func() bool {
-	var said atomic.Int64
-	return func() bool { return said.Add(1) <= int64(n) }
-}
-
-// until says yes until done is closed.
-func until(done <-chan struct{}) func() bool {
-	return func() bool {
-		select {
-		case <-done:
-			return false
-		default:
-			return true
-		}
-	}
 }
 
 // sample is what drive measured: every single call, so percentiles are exact.

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Machine says what a run was made on. What the operating system does not tell
+// machine says what a run was made on. What the operating system does not tell
 // is empty or zero: the sources are those of Linux.
-type Machine struct {
+type machine struct {
 	CPU        string `json:"cpu"`
 	Cores      int    `json:"cores"`
 	Memory     uint64 `json:"memory"` // bytes
@@ -39,8 +39,8 @@ type Machine struct {
 const syncProbes = 200
 
 // inspect describes the machine, and its disk at dir.
-func inspect(dir string) (Machine, error) {
-	m := Machine{
+func inspect(dir string) (machine, error) {
+	m := machine{
 		CPU: procField("/proc/cpuinfo", "model name"), Cores: runtime.GOMAXPROCS(0),
 		System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), FileSystem: fileSystem(dir),
 	}
@@ -86,7 +86,7 @@ func probeSync(path string) (_ *sample, err error) {
 	return s, nil
 }
 
-func (m Machine) describe() string {
+func (m machine) describe() string {
 	or := func(s, unknown string) string {
 		if s == "" {
 			return unknown
@@ -97,7 +97,8 @@ func (m Machine) describe() string {
 		or(m.CPU, "unknown processor"), m.Cores, float64(m.Memory)/1e9, m.System, m.Go,
 		or(m.FileSystem, "unknown file system"), m.SyncP50, m.SyncP99), tableWidth)
 	if m.Others >= 0.02 {
-		lines = append(lines, wrap(fmt.Sprintf("NOT ALONE: other processes used %.0f %% of the processors meanwhile; repeat the run on an idle machine", 100*m.Others), tableWidth)...)
+		alone := fmt.Sprintf("NOT ALONE: other processes used %.0f %% of the processors meanwhile; repeat the run on an idle machine", 100*m.Others)
+		lines = append(lines, wrap(alone, tableWidth)...)
 	}
 	return strings.Join(lines, "\n")
 }

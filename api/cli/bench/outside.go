@@ -11,13 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
+	"github.com/medledger/medledger/api/cli/load"
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/audit"
+	"github.com/medledger/medledger/verifier/proof"
 )
 
 // measureDisk adds up what a closed ledger takes on disk.
@@ -25,7 +24,7 @@ func (r *run) measureDisk(context.Context) error {
 	f, total := ledger.Folder(r.folder), int64(0)
 	detail := ""
 	for _, part := range []struct{ name, path string }{
-		{"event store", f.Store()}, {"log", f.Log()}, {"projection", filepath.Join(r.folder, "lives.sqlite")},
+		{"event store", f.Store()}, {"log", f.Log()}, {"projection", f.Lives()},
 	} {
 		size, err := diskUse(part.path)
 		if err != nil {
@@ -34,14 +33,15 @@ func (r *run) measureDisk(context.Context) error {
 		total += size
 		detail += fmt.Sprintf("%s %s MB, ", part.name, grouped(float64(size)/1e6))
 	}
-	vault, err := diskUse(filepath.Join(r.folder, "vault"))
+	vault, err := diskUse(f.Vault())
 	if err != nil {
 		return err
 	}
 	events := float64(r.size)
 	limit := 1.3*float64(r.statements)/events + 100
-	r.figure("on disk an event, contents aside", float64(total)/events, Bytes, atMost(limit), r.size,
-		fmt.Sprintf("%sthe ledger being closed; a statement has %.0f B on average, the budget is 1.3 times that and 100 B; contents and keys take %s MB more",
+	r.figure("on disk an event, contents aside", float64(total)/events, octets, atMost(limit), r.size,
+		fmt.Sprintf("%sthe ledger being closed; a statement has %.0f B on average, "+
+			"the budget is 1.3 times that and 100 B; contents and keys take %s MB more",
 			detail, float64(r.statements)/events, grouped(float64(vault)/1e6)))
 	return nil
 }
@@ -63,7 +63,11 @@ func diskUse(path string) (total int64, err error) {
 
 // measureAudit has an auditor check everything, as medverify log --dir does.
 func (r *run) measureAudit(ctx context.Context) error {
-	verifier, err := verifierKey(ledger.Folder(r.folder).VerifierKey())
+	vkey, err := os.ReadFile(ledger.Folder(r.folder).VerifierKey())
+	if err != nil {
+		return err
+	}
+	verifier, err := proof.ParseVerifierKey(vkey)
 	if err != nil {
 		return err
 	}
@@ -77,18 +81,10 @@ func (r *run) measureAudit(ctx context.Context) error {
 	if !found.OK() {
 		return fmt.Errorf("the audit has %d findings: %v", found.Total(), found.Findings)
 	}
-	r.figure("audit from disk", float64(found.Checked)/took.Seconds(), PerSecond, atLeast(15000), found.Checked,
+	r.figure("audit from disk", float64(found.Checked)/took.Seconds(), perSecond, atLeast(15000), found.Checked,
 		fmt.Sprintf("signatures, lives, tree and tiles of %s events in %.1f s, on all cores; files in the page cache",
 			grouped(float64(found.Checked)), took.Seconds()))
 	return nil
-}
-
-func verifierKey(path string) (note.Verifier, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return note.NewVerifier(strings.TrimSpace(string(raw)))
 }
 
 // killAfter is how many events a process under load has acknowledged when it is
@@ -101,7 +97,7 @@ func (r *run) measureStart(ctx context.Context) error {
 	if err := r.crash(ctx); err != nil {
 		return fmt.Errorf("a process to be killed: %w", err)
 	}
-	cmd := r.command(ctx, "--probe", "--dir", r.folder, "--time", r.Lasting.String())
+	cmd := r.command(ctx, "bench", "--probe", "--dir", r.folder, "--time", r.lasting.String())
 	raw, err := cmd.Output()
 	if err != nil {
 		return childError(err)
@@ -110,23 +106,26 @@ func (r *run) measureStart(ctx context.Context) error {
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return fmt.Errorf("reading what another process found: %w", err)
 	}
-	r.figure("start after a crash", p.Opened.Seconds(), Seconds, atMost(3).full(), r.size+killAfter,
-		fmt.Sprintf("the medledger process was killed (SIGKILL) under load, %s events after a clean start; files in the page cache", grouped(killAfter)))
-	r.figure("resident memory, after load", float64(p.Loaded.Now)/1e6, Megabytes, atMost(400).full(), r.size+killAfter,
-		fmt.Sprintf("of the process that started after the crash, when it had served %s reads and appends to %d callers; %s MB right after opening, %s MB at most",
+	r.figure("start after a crash", p.Opened.Seconds(), seconds, atMost(3).full(), r.size+killAfter,
+		fmt.Sprintf("the medledger process was killed (SIGKILL) under load, %s events after a clean start; "+
+			"files in the page cache", grouped(killAfter)))
+	r.figure("resident memory, after load", float64(p.Loaded.Now)/1e6, megabytes, atMost(400).full(), r.size+killAfter,
+		fmt.Sprintf("of the process that started after the crash, when it had served %s reads and appends "+
+			"to %d callers; %s MB right after opening, %s MB at most",
 			grouped(float64(p.Calls)), submitters, grouped(float64(p.Fresh.Now)/1e6), grouped(float64(p.Loaded.Peak)/1e6)))
 	return nil
 }
 
-func (r *run) command(ctx context.Context, flags ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, r.Child[0], append(r.Child[1:len(r.Child):len(r.Child)], flags...)...)
-	cmd.Stderr = r.Progress
+// command is this program in another process.
+func (r *run) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, r.self, args...)
+	cmd.Stderr = r.progress
 	return cmd
 }
 
 // crash puts a load on the ledger from another process and kills that.
 func (r *run) crash(ctx context.Context) error {
-	cmd := r.command(ctx, "--load", "--dir", r.folder)
+	cmd := r.command(ctx, "load", "--dir", r.folder)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -190,11 +189,11 @@ func (p *probed) serve(ctx context.Context, l *ledger.Ledger, d time.Duration) e
 	if err != nil {
 		return err
 	}
-	size := s.size()
-	if err := s.survey(ctx, size-min(size, 16384)); err != nil {
+	size := s.Size()
+	if err := s.Survey(ctx, size-min(size, 16384)); err != nil {
 		return err
 	}
-	served, err := drive(ctx, seed+10, submitters, lasting(d), func(ctx context.Context, w *worker) error {
+	served, err := drive(ctx, seed+10, submitters, load.Lasting(d), func(ctx context.Context, w *load.Worker) error {
 		if w.IntN(2) == 0 {
 			return s.append(ctx, w)
 		}

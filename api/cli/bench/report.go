@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// Unit is what a figure is counted in.
-type Unit string
+// unit is what a figure is counted in.
+type unit string
 
 // The units.
 const (
-	PerSecond Unit = "/s"
-	Millis    Unit = "ms"
-	Seconds   Unit = "s"
-	Megabytes Unit = "MB" // of 1,000,000 bytes
-	Bytes     Unit = "B"
-	Percent   Unit = "%"
+	perSecond    unit = "/s"
+	milliseconds unit = "ms"
+	seconds      unit = "s"
+	megabytes    unit = "MB" // of 1,000,000 bytes
+	octets       unit = "B"
+	percent      unit = "%"
 )
 
-// Budget is a limit of DESIGN section 10.
-type Budget struct {
+// budget is a limit that ledger/DESIGN.md sets under Budgets.
+type budget struct {
 	Limit float64 `json:"limit"`
 	// AtMost says that less is better.
 	AtMost bool `json:"atMost"`
@@ -30,12 +30,12 @@ type Budget struct {
 	Events uint64 `json:"events,omitempty"`
 }
 
-// Figure is one line of the table: what was measured, against its budget.
-type Figure struct {
+// figure is one line of the table: what was measured, against its budget.
+type figure struct {
 	What   string  `json:"what"`
 	Value  float64 `json:"value"`
-	Unit   Unit    `json:"unit"`
-	Budget *Budget `json:"budget,omitempty"`
+	Unit   unit    `json:"unit"`
+	Budget *budget `json:"budget,omitempty"`
 	// Events is how many events the log had when it was measured.
 	Events uint64 `json:"events"`
 	// Detail says what else is to be known: the rest of a distribution, and
@@ -44,7 +44,7 @@ type Figure struct {
 }
 
 // missedBy is by which share of its budget a figure misses it; zero if it is met.
-func (f Figure) missedBy() float64 {
+func (f figure) missedBy() float64 {
 	if f.Budget == nil {
 		return 0
 	}
@@ -55,7 +55,7 @@ func (f Figure) missedBy() float64 {
 	return max(over, 0)
 }
 
-func (f Figure) verdict() string {
+func (f figure) verdict() string {
 	switch {
 	case f.Budget == nil:
 		return ""
@@ -69,13 +69,13 @@ func (f Figure) verdict() string {
 	return "met"
 }
 
-// Report is the result of a run.
-type Report struct {
+// report is the result of a run.
+type report struct {
 	Time    time.Time `json:"time"`
-	Machine Machine   `json:"machine"`
+	Machine machine   `json:"machine"`
 	Events  uint64    `json:"events"`  // that the log was grown to
 	Records uint64    `json:"records"` // among them
-	Figures []Figure  `json:"figures"`
+	Figures []figure  `json:"figures"`
 }
 
 // tableWidth is the longest line of a table in characters.
@@ -88,8 +88,8 @@ share one process and all cores of the machine. An append is a new record of
 hundred is verified from its bytes. Figures of one run, one after another;
 "met, not full" is measured on a smaller log than the budget is for.`
 
-// WriteTable writes the report for people, in lines of at most 80 characters.
-func (r *Report) WriteTable(w io.Writer) error {
+// writeTable writes the report for people, in lines of at most 80 characters.
+func (r *report) writeTable(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n", preamble, r.Machine.describe())
 	fmt.Fprintf(&b, "log of %s events over %s records\n\n", grouped(float64(r.Events)), grouped(float64(r.Records)))
@@ -106,7 +106,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-func (f Figure) limit() string {
+func (f figure) limit() string {
 	switch {
 	case f.Budget == nil:
 		return ""
@@ -117,17 +117,17 @@ func (f Figure) limit() string {
 }
 
 // inUnit writes a number with its unit, with as many digits as say something.
-func inUnit(v float64, u Unit) string {
+func inUnit(v float64, u unit) string {
 	switch {
-	case u == PerSecond:
+	case u == perSecond:
 		return grouped(v) + "/s"
-	case (u == Millis || u == Seconds) && v < 100:
+	case (u == milliseconds || u == seconds) && v < 100:
 		return strconv.FormatFloat(v, 'f', 2, 64) + " " + string(u)
 	}
 	return grouped(v) + " " + string(u)
 }
 
-func millis(d time.Duration) string { return inUnit(float64(d)/1e6, Millis) }
+func millis(d time.Duration) string { return inUnit(float64(d)/1e6, milliseconds) }
 
 // grouped writes a number without decimals, with commas between thousands.
 func grouped(v float64) string {

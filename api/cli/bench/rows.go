@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/medledger/medledger/api/cli/load"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
 )
@@ -17,43 +18,43 @@ import (
 // many as the log of the run has. It is a ledger of its own, so that it can be
 // measured right before the large one, when the machine is as busy.
 func (r *run) measureSmall(ctx context.Context) (err error) {
-	small := &run{Config: r.Config, folder: r.folder + "-small"}
+	small := &run{plan: r.plan, folder: r.folder + "-small"}
 	if err := small.create(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, small.leave(ctx), os.RemoveAll(small.folder)) }()
-	if err := small.growTo(ctx, min(smallLog, r.Events/2)); err != nil {
+	if err := small.growTo(ctx, min(smallLog, r.events/2)); err != nil {
 		return err
 	}
-	from := small.scene.size()
-	s, err := drive(ctx, seed+1, submitters, lasting(r.Lasting), small.scene.append)
+	from := small.scene.Size()
+	s, err := drive(ctx, seed+1, submitters, load.Lasting(r.lasting), small.scene.append)
 	if err != nil {
 		return err
 	}
 	r.small = s.rate()
-	r.figure(fmt.Sprintf("appends from %s events on", grouped(float64(from))), s.rate(), PerSecond, nil, from, s.String())
+	r.figure(fmt.Sprintf("appends from %s events on", grouped(float64(from))), s.rate(), perSecond, nil, from, s.String())
 	return nil
 }
 
 // grow makes the log as large as it is to be, by the same code path as always.
 func (r *run) grow(ctx context.Context) error {
-	before, start := r.scene.size(), time.Now()
-	if err := r.growTo(ctx, r.Events); err != nil {
+	before, start := r.scene.Size(), time.Now()
+	if err := r.growTo(ctx, r.events); err != nil {
 		return err
 	}
 	took := time.Since(start)
-	r.report.Events, r.report.Records = r.scene.size(), uint64(r.scene.known())
+	r.report.Events, r.report.Records = r.scene.Size(), uint64(r.scene.Known())
 	if r.report.Events == before {
 		return r.weigh(ctx) // the rows before made it that large
 	}
-	r.figure("growth: appends, reads, amendments", float64(r.report.Events-before)/took.Seconds(), PerSecond, nil, r.report.Events,
+	r.figure("growth: appends, reads, amendments", float64(r.report.Events-before)/took.Seconds(), perSecond, nil, r.report.Events,
 		fmt.Sprintf("%s events in %.1f s by %d submitters, without receipts", grouped(float64(r.report.Events-before)), took.Seconds(), growers))
 	return r.weigh(ctx)
 }
 
 // weigh adds up the statements of the log.
 func (r *run) weigh(ctx context.Context) error {
-	for i, size := uint64(0), r.scene.size(); i < size; {
+	for i, size := uint64(0), r.scene.Size(); i < size; {
 		leaves, err := r.scene.Log().Leaves(ctx, i, 4096)
 		if err != nil {
 			return err
@@ -73,24 +74,24 @@ const growers = 256
 // are to be, and then reads and amends them until there are that many events.
 func (r *run) growTo(ctx context.Context, size int) error {
 	s := r.scene
-	if missing := size/eventsPerRecord - s.known(); missing > 0 {
-		_, err := drive(ctx, seed+2, growers, times(missing), func(ctx context.Context, w *worker) error {
-			_, err := s.originate(ctx, bytes.NewReader(w.fresh()))
+	if missing := size/eventsPerRecord - s.Known(); missing > 0 {
+		_, err := drive(ctx, seed+2, growers, load.Times(missing), func(ctx context.Context, w *load.Worker) error {
+			_, err := s.originate(ctx, bytes.NewReader(w.Fresh()))
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	missing := size - int(s.size())
+	missing := size - int(s.Size())
 	if missing <= 0 {
 		return nil
 	}
-	_, err := drive(ctx, seed+3, growers, times(missing), func(ctx context.Context, w *worker) error {
+	_, err := drive(ctx, seed+3, growers, load.Times(missing), func(ctx context.Context, w *load.Worker) error {
 		if w.IntN(10) > 0 {
 			return s.read(ctx, w)
 		}
-		_, err := s.Amend(ctx, ledger.Command{Actor: s.clinician}, ledger.Amendment{Record: s.pick(w)}, bytes.NewReader(w.fresh()))
+		_, err := s.Amend(ctx, ledger.Command{Actor: s.Clinician}, ledger.Amendment{Record: s.Pick(w)}, bytes.NewReader(w.Fresh()))
 		if errors.Is(err, ledger.ErrConflict) { // another worker amends the same record
 			return s.read(ctx, w)
 		}
@@ -100,22 +101,22 @@ func (r *run) growTo(ctx context.Context, size int) error {
 }
 
 func (r *run) measureAppends(ctx context.Context) error {
-	s, err := drive(ctx, seed+4, submitters, lasting(r.Lasting), r.scene.append)
+	s, err := drive(ctx, seed+4, submitters, load.Lasting(r.lasting), r.scene.append)
 	if err != nil {
 		return err
 	}
-	r.figure("single appends, 64 submitters", s.rate(), PerSecond, atLeast(5000), r.scene.size(), "")
-	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25), r.scene.size(), s.String())
-	r.figure("  against the small log", 100*s.rate()/r.small, Percent, atLeast(90).full(), r.scene.size(), "")
+	r.figure("single appends, 64 submitters", s.rate(), perSecond, atLeast(5000), r.scene.Size(), "")
+	r.figure("  p99", ms(s.quantile(.99)), milliseconds, atMost(25), r.scene.Size(), s.String())
+	r.figure("  against the small log", 100*s.rate()/r.small, percent, atLeast(90).full(), r.scene.Size(), "")
 	return nil
 }
 
 func (r *run) measureOne(ctx context.Context) error {
-	s, err := drive(ctx, seed+5, 1, lasting(r.Lasting), r.scene.append)
+	s, err := drive(ctx, seed+5, 1, load.Lasting(r.lasting), r.scene.append)
 	if err != nil {
 		return err
 	}
-	r.figure("single appends, one submitter: p50", ms(s.quantile(.50)), Millis, atMost(3), r.scene.size(), s.String())
+	r.figure("single appends, one submitter: p50", ms(s.quantile(.50)), milliseconds, atMost(3), r.scene.Size(), s.String())
 	return nil
 }
 
@@ -123,26 +124,26 @@ func (r *run) measureOne(ctx context.Context) error {
 // entrance for bundles would, and wait for all hundred receipts.
 func (r *run) measureBatches(ctx context.Context) error {
 	const batchers, size = 4, 100
-	s, err := drive(ctx, seed+6, batchers, lasting(r.Lasting), func(ctx context.Context, w *worker) error {
-		_, err := drive(ctx, w.Uint64(), size, times(size), r.scene.append)
+	s, err := drive(ctx, seed+6, batchers, load.Lasting(r.lasting), func(ctx context.Context, w *load.Worker) error {
+		_, err := drive(ctx, w.Uint64(), size, load.Times(size), r.scene.append)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.figure("batches of 100, 4 submitters: events", size*s.rate(), PerSecond, atLeast(12000), r.scene.size(), "a batch: "+s.String())
+	r.figure("batches of 100, 4 submitters: events", size*s.rate(), perSecond, atLeast(12000), r.scene.Size(), "a batch: "+s.String())
 	return nil
 }
 
 func (r *run) measureReads(ctx context.Context) error {
-	s, err := drive(ctx, seed+7, submitters, lasting(r.Lasting), r.scene.read)
+	s, err := drive(ctx, seed+7, submitters, load.Lasting(r.lasting), r.scene.read)
 	if err != nil {
 		return err
 	}
-	r.figure("reads of a record, 64 readers", s.rate(), PerSecond, atLeast(5000), r.scene.size(), "")
-	r.figure("  p99", ms(s.quantile(.99)), Millis, atMost(25), r.scene.size(),
+	r.figure("reads of a record, 64 readers", s.rate(), perSecond, atLeast(5000), r.scene.Size(), "")
+	r.figure("  p99", ms(s.quantile(.99)), milliseconds, atMost(25), r.scene.Size(),
 		fmt.Sprintf("%v; decided, logged and decrypted, without a receipt, each of %s records equally often",
-			s, grouped(float64(r.scene.known()))))
+			s, grouped(float64(r.scene.Known()))))
 	return nil
 }
 
@@ -154,16 +155,17 @@ func (r *run) measureUpload(ctx context.Context) error {
 	go func() {
 		defer close(uploaded)
 		start := time.Now()
-		_, uploadErr = r.scene.originate(ctx, &generated{left: r.Upload, block: newWorker(seed, 0).fresh()})
+		_, uploadErr = r.scene.originate(ctx, &generated{left: r.upload, block: load.NewWorker(seed, 0).Fresh()})
 		took = time.Since(start)
 	}()
-	s, err := drive(ctx, seed+8, submitters, until(uploaded), r.scene.append)
+	s, err := drive(ctx, seed+8, submitters, load.Until(uploaded), r.scene.append)
 	<-uploaded
 	if err := errors.Join(uploadErr, err); err != nil {
 		return err
 	}
-	r.figure("appends during an upload: p99", ms(s.quantile(.99)), Millis, atMost(100), r.scene.size(),
-		fmt.Sprintf("%v; upload of %s MB at %.0f MB/s, the last of it included", s, grouped(float64(r.Upload)/1e6), float64(r.Upload)/1e6/took.Seconds()))
+	r.figure("appends during an upload: p99", ms(s.quantile(.99)), milliseconds, atMost(100), r.scene.Size(),
+		fmt.Sprintf("%v; upload of %s MB at %.0f MB/s, the last of it included",
+			s, grouped(float64(r.upload)/1e6), float64(r.upload)/1e6/took.Seconds()))
 	return nil
 }
 
@@ -189,15 +191,15 @@ func (g *generated) Read(p []byte) (int, error) {
 }
 
 func (r *run) measureDestructions(ctx context.Context) error {
-	records := r.scene.known()
-	s, err := drive(ctx, seed+9, 1, times(min(r.Destructions, records/2)), func(ctx context.Context, w *worker) error {
-		_, err := r.scene.destroy(ctx, r.scene.take(w))
+	records := r.scene.Known()
+	s, err := drive(ctx, seed+9, 1, load.Times(min(r.destructions, records/2)), func(ctx context.Context, w *load.Worker) error {
+		_, err := r.scene.destroy(ctx, r.scene.Take(w))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.figure("destruction: p99", ms(s.quantile(.99)), Millis, atMost(100).full(), r.scene.size(),
+	r.figure("destruction: p99", ms(s.quantile(.99)), milliseconds, atMost(100).full(), r.scene.Size(),
 		fmt.Sprintf("%v; one after another, of %s records in the vault; both events durable and logged, the keys gone",
 			s, grouped(float64(records))))
 	return nil
@@ -206,8 +208,8 @@ func (r *run) measureDestructions(ctx context.Context) error {
 // destroy has the clerk ask for a record's destruction and the administrator
 // approve.
 func (s *scene) destroy(ctx context.Context, record events.ID) (*ledger.Result, error) {
-	return s.Destroy(ctx, ledger.Command{Actor: s.clerk}, ledger.Destruction{
-		Record: record, Approver: s.administrator, Ground: events.GroundRetentionEnded,
+	return s.Destroy(ctx, ledger.Command{Actor: s.Clerk}, ledger.Destruction{
+		Record: record, Approver: s.Administrator, Ground: events.GroundRetentionEnded,
 	})
 }
 

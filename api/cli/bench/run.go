@@ -15,28 +15,29 @@ import (
 	"github.com/medledger/medledger/ledger"
 )
 
-// Config says what is measured, and where.
-type Config struct {
-	// Dir is the folder to work in. A new folder is made in it, and removed
+// plan says what is measured, and where.
+type plan struct {
+	// dir is the folder to work in. A new folder is made in it, and removed
 	// when the run ends.
-	Dir string
-	// Events is how many events the log is grown to; a fifth as many records.
-	Events int
-	// Lasting is how long each timed row goes on.
-	Lasting time.Duration
-	// Upload is the size in bytes of the content that streams in while appends
+	dir string
+	// events is how many events the log is grown to; a fifth as many records.
+	events int
+	// lasting is how long each timed row goes on.
+	lasting time.Duration
+	// upload is the size in bytes of the content that streams in while appends
 	// are measured.
-	Upload int64
-	// Destructions is how many records are destroyed one after another.
-	Destructions int
-	// Child is the command line of Command in another process. The flags that
-	// tell it what to do are appended.
-	Child []string
-	// Profile is the beginning of the paths of one CPU profile a row; none are
+	upload int64
+	// destructions is how many records are destroyed one after another.
+	destructions int
+	// self is this program, which is also run in other processes: its commands
+	// load and bench --probe.
+	self string
+	// profile is the beginning of the paths of one CPU profile a row; none are
 	// made if it is empty.
-	Profile string
-	// Progress is told what is being measured.
-	Progress io.Writer
+	profile string
+	// progress is told what is being measured, logger what the ledger has to say.
+	progress io.Writer
+	logger   *slog.Logger
 }
 
 const (
@@ -51,11 +52,11 @@ const (
 	seed   = 20260101
 )
 
-func (c Config) check() error {
+func (p plan) check() error {
 	switch {
-	case c.Events < 1000:
-		return fmt.Errorf("a log of %d events is too small to measure; ask for 1000 or more with --events", c.Events)
-	case c.Lasting <= 0 || c.Upload <= 0 || c.Destructions <= 0:
+	case p.events < 1000:
+		return fmt.Errorf("a log of %d events is too small to measure; ask for 1000 or more with --events", p.events)
+	case p.lasting <= 0 || p.upload <= 0 || p.destructions <= 0:
 		return errors.New("durations, sizes and counts must be greater than zero")
 	}
 	return nil
@@ -63,9 +64,9 @@ func (c Config) check() error {
 
 // run is a run of the benchmark.
 type run struct {
-	Config
+	plan
 	folder string // of the ledger
-	report Report
+	report report
 	scene  *scene  // while the ledger is open
 	small  float64 // appends a second to a small log
 
@@ -104,17 +105,18 @@ var steps = []step{
 	{"", "closing it", (*run).leave},
 }
 
-// Run measures everything and returns the report. It needs free space in Dir, of
-// about 3 KB an event and the size of the upload, and the machine for itself.
-func Run(ctx context.Context, c Config) (_ *Report, err error) {
-	if err := c.check(); err != nil {
+// measure carries a plan out and returns the report. It needs free space in its
+// folder, of about 3 KB an event and the size of the upload, and the machine for
+// itself.
+func measure(ctx context.Context, p plan) (_ *report, err error) {
+	if err := p.check(); err != nil {
 		return nil, err
 	}
-	work, err := os.MkdirTemp(c.Dir, "medledger-bench-")
+	work, err := os.MkdirTemp(p.dir, "medledger-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder to work in; choose another place with --dir: %w", err)
 	}
-	r := &run{Config: c, folder: filepath.Join(work, "ledger"), report: Report{Time: time.Now().UTC()}}
+	r := &run{plan: p, folder: filepath.Join(work, "ledger"), report: report{Time: time.Now().UTC()}}
 	defer func() { err = errors.Join(err, r.leave(ctx), os.RemoveAll(work)) }()
 	if r.report.Machine, err = inspect(work); err != nil {
 		return nil, err
@@ -130,11 +132,11 @@ func Run(ctx context.Context, c Config) (_ *Report, err error) {
 }
 
 func (r *run) perform(ctx context.Context, s step) (err error) {
-	fmt.Fprintf(r.Progress, "%s ...\n", s.tell)
-	if r.Profile == "" || s.name == "" {
+	fmt.Fprintf(r.progress, "%s ...\n", s.tell)
+	if r.profile == "" || s.name == "" {
 		return s.do(r, ctx)
 	}
-	f, err := os.Create(r.Profile + "-" + s.name + ".pprof")
+	f, err := os.Create(r.profile + "-" + s.name + ".pprof")
 	if err != nil {
 		return err
 	}
@@ -147,14 +149,7 @@ func (r *run) perform(ctx context.Context, s step) (err error) {
 }
 
 // config is how the ledger is opened: as a service would open it.
-func (r *run) config() ledger.Config { return ledgerConfig(r.folder, r.Progress) }
-
-func ledgerConfig(dir string, messages io.Writer) ledger.Config {
-	return ledger.Config{
-		Dir:    dir,
-		Logger: slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
-}
+func (r *run) config() ledger.Config { return ledger.Config{Dir: r.folder, Logger: r.logger} }
 
 func (r *run) create(ctx context.Context) error {
 	if _, err := ledger.Create(ctx, r.config(), origin); err != nil {
@@ -172,8 +167,8 @@ func (r *run) reenter(ctx context.Context) error {
 	}
 	s, err := enter(ctx, l)
 	if err == nil {
-		s.records = r.records
-		err = s.survey(ctx, r.size)
+		s.Add(r.records...)
+		err = s.Survey(ctx, r.size)
 	}
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -188,22 +183,22 @@ func (r *run) leave(context.Context) error {
 		return nil
 	}
 	s := r.scene
-	r.scene, r.size, r.records = nil, s.size(), s.records
+	r.scene, r.size, r.records = nil, s.Size(), s.Records()
 	return s.Close()
 }
 
 // figure adds a line to the report, measured on a log of so many events.
-func (r *run) figure(what string, value float64, unit Unit, budget *Budget, events uint64, detail string) {
-	r.report.Figures = append(r.report.Figures, Figure{
-		What: what, Value: value, Unit: unit, Budget: budget, Events: events, Detail: detail,
+func (r *run) figure(what string, value float64, u unit, b *budget, events uint64, detail string) {
+	r.report.Figures = append(r.report.Figures, figure{
+		What: what, Value: value, Unit: u, Budget: b, Events: events, Detail: detail,
 	})
 }
 
-func atLeast(limit float64) *Budget { return &Budget{Limit: limit} }
-func atMost(limit float64) *Budget  { return &Budget{Limit: limit, AtMost: true} }
+func atLeast(limit float64) *budget { return &budget{Limit: limit} }
+func atMost(limit float64) *budget  { return &budget{Limit: limit, AtMost: true} }
 
 // full makes a budget one for a log of a million events.
-func (b *Budget) full() *Budget {
+func (b *budget) full() *budget {
 	b.Events = 1_000_000
 	return b
 }

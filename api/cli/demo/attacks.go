@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
@@ -97,7 +98,7 @@ func (s *story) forgeStolen(f *forgery) error {
 	if err != nil {
 		return err
 	}
-	signer, err := stolenSigner(filepath.Join(s.dir, "keys"))
+	signer, err := stolenSigner(ledger.Folder(s.dir).Keys())
 	if err != nil {
 		return err
 	}
@@ -116,9 +117,9 @@ func (s *story) blame(f *forgery, i int, signer *statement.Signer) (err error) {
 	return f.write()
 }
 
-// rewrite makes a history in which the nurse did all readings: signed from the
-// first event to the checkpoint with keys of his own. Only the log's public key
-// tells it from the true one.
+// rewrite makes a history in which the nurse did all that the doctor read, which
+// the rules allow as well: signed from the first event to the checkpoint with
+// keys of his own. Only the log's public key tells it from the true one.
 func (s *story) rewrite(f *forgery) error {
 	own, err := newSigner()
 	if err != nil {
@@ -131,7 +132,9 @@ func (s *story) rewrite(f *forgery) error {
 		case *events.KeyRotated:
 			d.StatementKeys = []events.StatementKey{own.JWK()}
 		case *events.RecordAccessed:
-			d.Actor = s.cast.nurse
+			if d.Actor == s.cast.doctor {
+				d.Actor = s.cast.nurse
+			}
 		}
 		if f.leaves[i].Statement, err = own.Sign(e); err != nil {
 			return fmt.Errorf("forging event %d: %w", i, err)
@@ -149,7 +152,7 @@ func (s *story) rewrite(f *forgery) error {
 	if err != nil {
 		return fmt.Errorf("forging a checkpoint: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(f.dir, "log.vkey"), []byte(public+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(ledger.Folder(f.dir).VerifierKey(), []byte(public+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the forger's public key: %w", err)
 	}
 	return f.write()

@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
-	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/archive"
-	"github.com/medledger/medledger/verifier/proof"
 )
 
 // everyFourth is how many of the other records are destroyed with the first.
@@ -98,7 +95,7 @@ func (s *story) export(ctx context.Context) (size int64, err error) {
 		return 0, fmt.Errorf("making the export: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := archive.Write(ctx, f, exported{s.ledger.Log()}); err != nil {
+	if err := archive.Write(ctx, f, s.ledger.Log()); err != nil {
 		return 0, err
 	}
 	info, err := f.Stat()
@@ -108,25 +105,13 @@ func (s *story) export(ctx context.Context) (size int64, err error) {
 	return info.Size(), nil
 }
 
-// exported is a log as the source of an archive.
-type exported struct{ *tlog.Log }
-
-func (e exported) Checkpoint(context.Context) ([]byte, error) { return e.Published().Note, nil }
-
-func (e exported) Entries(ctx context.Context, n uint64, width int) ([]byte, error) {
-	return e.ReadEntries(ctx, n, width)
-}
-
-func (e exported) Tile(ctx context.Context, t proof.Tile) ([]byte, error) {
-	return e.ReadTile(ctx, t.Level, t.Index, t.Width)
-}
-
 // look is the scene in which the vault is opened past the ledger, with its root
 // key.
 func (s *story) look(ctx context.Context) (err error) {
 	s.scene("The vault is opened past the ledger, with its root key")
+	at := ledger.Folder(s.dir)
 	v, err := vault.Open(ctx, vault.Config{
-		Dir: filepath.Join(s.dir, "vault"), RootKeyFile: filepath.Join(s.dir, "keys", "vault.key"), Rand: rand.Reader,
+		Dir: at.Vault(), RootKeyFile: at.RootKey(), Random: rand.Reader,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the vault: %w", err)

@@ -47,9 +47,9 @@ var (
 	ErrNotEmpty = errors.New("the folder is not empty; name a new or an empty one with --dir")
 )
 
-// Command returns `medledger demo`.
-func Command() *cobra.Command {
-	var o Options
+// Command returns 'medledger demo', whose story is told in colours or not.
+func Command(colour bool) *cobra.Command {
+	o := Options{Colour: colour}
 	c := &cobra.Command{
 		Use: "demo", Short: "tell the story of some records, and have it audited",
 		Long: `
@@ -77,25 +77,11 @@ Examples:
   medledger demo
   medledger demo --records bundles --dir ledger
 `,
-		RunE: func(c *cobra.Command, _ []string) error {
-			o.Colour = wantsColour(c.OutOrStdout())
-			return Run(c.Context(), o, c.OutOrStdout())
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return Run(c.Context(), o, c.OutOrStdout()) },
 	}
 	c.Flags().StringVar(&o.Records, "records", "", "folder of records")
 	c.Flags().StringVar(&o.Dir, "dir", "", "empty folder to leave the ledger in")
 	return c
-}
-
-// wantsColour reports whether w is a terminal whose user has not asked for no
-// colours (https://no-color.org).
-func wantsColour(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // Run tells the story to out, in lines of at most 80 columns. It returns

@@ -129,8 +129,8 @@ func (f *forgery) writeSegments() error {
 // segmentOf returns a segment and where its records begin.
 func segmentOf(base uint64, records []segment.Record) (file []byte, offsets []uint32) {
 	file = segment.AppendHeader(nil, base)
-	for _, r := range records {
-		r.More = false
+	for i, r := range records {
+		r.Number, r.More = base+uint64(i), false
 		offsets = append(offsets, uint32(len(file)))
 		file = r.Append(file)
 	}

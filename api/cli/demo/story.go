@@ -147,7 +147,7 @@ func (s *story) title() {
 func (s *story) close() {
 	s.scene("What was proved, and what was not")
 	s.say("Proved: without the log's private key nobody can change, drop, insert, move or reorder one event unseen by those who hold its public key and a checkpoint that they kept.")
-	s.say("Not proved: that all that happened was entered; that whoever holds the log's private key shows the same history to everybody (kept and witnessed checkpoints tell).")
+	s.say("Not proved: that all that happened was entered; that whoever holds the log's private key shows the same history to everybody (comparing kept checkpoints tells).")
 	s.say("Not undone: a photograph of a screen, a copy that a recipient kept, an image of the key's disk taken before a destruction.")
 	s.line("", "")
 	verdict, dye := "Everything was as it must be.", green
@@ -160,7 +160,7 @@ func (s *story) close() {
 		s.say("To keep the folder and try medverify on it: medledger demo --dir D")
 		return
 	}
-	s.say("Try it yourself; medverify is what `go build ./verifier/cmd/medverify` makes, and receipts of every kind lie in $D/demo/receipts:")
+	s.say("Try it yourself; medverify is what 'go build ./verifier/cmd/medverify' makes, and receipts of every kind lie in $D/demo/receipts:")
 	s.line("", "")
 	s.line(bold, "    D="+quoted(s.dir))
 	for _, args := range s.commands() {

@@ -115,17 +115,27 @@ func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 }
 
 // MakeDir makes a folder, and those above it that are missing, durably: a crash
-// leaves all of them, or the topmost ones. Folders that exist are left alone.
+// leaves all of them, or the topmost ones. Of a folder that exists it syncs the
+// entry: whoever made it may have ended before that. (Where the folder above may
+// not be read somebody else made it.)
 func MakeDir(fsys FS, name string, perm fs.FileMode) error {
 	name = filepath.Clean(name)
-	if _, err := fsys.Stat(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	parent := filepath.Dir(name)
+	if parent == name {
+		return nil
+	}
+	_, err := fsys.Stat(name)
+	if err == nil {
+		if err = fsys.SyncDir(parent); errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
 		return err
 	}
-	parent := filepath.Dir(name)
-	if parent != name {
-		if err := MakeDir(fsys, parent, perm); err != nil {
-			return err
-		}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := MakeDir(fsys, parent, perm); err != nil {
+		return err
 	}
 	if err := fsys.MkdirAll(name, perm); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/verifier/segment"
 )
 
@@ -35,10 +36,12 @@ func (s *Store) openFiles() error {
 		}
 		base, _ := segment.ParseFileName(name)
 		switch {
-		case f == nil: // a last file whose header was torn: it is made again
+		case base != s.count:
+			return &segment.CorruptError{File: name, Err: fmt.Errorf("record %d comes next: %w", s.count, segment.ErrMalformed)}
+		case f == nil: // a last file without its header: it is made again
 			continue
-		case f.Base != base || f.Base != s.count:
-			return &segment.CorruptError{File: name, Err: fmt.Errorf("it begins with record %d, where %d comes next: %w", f.Base, s.count, segment.ErrMalformed)}
+		case f.Base != base:
+			return &segment.CorruptError{File: name, Err: fmt.Errorf("header names record %d as the first: %w", f.Base, segment.ErrMalformed)}
 		case i < len(names)-1 && !f.Sealed():
 			return &segment.CorruptError{File: name, Offset: f.End(), Err: fmt.Errorf("it is not sealed, and another file follows: %w", errors.Join(segment.ErrMalformed, f.Tail()))}
 		}
@@ -48,10 +51,48 @@ func (s *Store) openFiles() error {
 	if s.count < s.config.KeepRecords {
 		return fmt.Errorf("the event store has %d events, the log has signed %d%s: %w", s.count, s.config.KeepRecords, s.tailNote(), ErrLost)
 	}
-	if len(s.files) == 0 || s.files[len(s.files)-1].Sealed() {
+	return s.activate()
+}
+
+// activate makes the last file, or a new one, the active file.
+//
+// What is read from the last file need not be on the disk: if the process before
+// this one stopped because a sync failed, the system's cache may have what it
+// wrote and have given up writing it. So the last thing that was written to the
+// file, which alone can be meant, is written again before anything builds on it.
+func (s *Store) activate() error {
+	if len(s.files) == 0 {
 		return s.begin()
 	}
-	return s.resume()
+	view, file := s.files[len(s.files)-1], s.opened[len(s.files)-1]
+	switch {
+	case view.Sealed():
+		if err := again(file, view.End()); err != nil {
+			return fmt.Errorf("sealing a segment: %w", err)
+		}
+		return s.begin()
+	case view.Len() == 0 && view.Tail() == nil:
+		s.files = s.files[:len(s.files)-1]
+		return s.begin()
+	}
+	return s.resume(view, file)
+}
+
+// again writes what a file has from an offset to its end once more, durably. A
+// crash in the middle leaves the same bytes.
+func again(f disk.File, from int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	b := make([]byte, info.Size()-from)
+	if _, err := f.ReadAt(b, from); err != nil && err != io.EOF {
+		return err
+	}
+	if _, err := f.WriteAt(b, from); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func (s *Store) tailNote() string {
@@ -89,8 +130,7 @@ func (s *Store) openFile(name string, last bool) (*segment.File, error) {
 		return nil, fmt.Errorf("opening a segment: %w", err)
 	}
 	f, err := segment.OpenFile(opened, info.Size(), name)
-	torn := errors.Is(err, segment.ErrTorn) || errors.Is(err, segment.ErrMalformed)
-	if last && torn && info.Size() <= segment.HeaderSize {
+	if last && segment.IsBegun(f, err) {
 		return nil, nil
 	}
 	return f, err
@@ -129,21 +169,25 @@ func (s *Store) begin() error {
 
 // resume goes on with the last file, without what is behind its last whole
 // group. A crash before the sync leaves the tail for the next Open to cut.
-func (s *Store) resume() error {
-	view := s.files[len(s.files)-1]
-	s.active, s.written = s.opened[len(s.opened)-1], view.End()
-	if tail := view.Tail(); tail != nil {
+func (s *Store) resume(view *segment.File, file disk.File) error {
+	s.active, s.written = file, view.End()
+	if tail := view.Tail(); errors.Is(tail, segment.ErrDamaged) {
+		return fmt.Errorf("an event that was durable is damaged; restore the event store from a backup: %w", tail)
+	} else if tail != nil {
 		s.config.Logger.Warn("cutting off what a crash left of a write that nobody was told of", "found", tail)
-		if err := s.active.Truncate(s.written); err != nil {
-			return fmt.Errorf("cutting off a torn write: %w", err)
-		}
-		if err := s.active.Sync(); err != nil {
+		if err := file.Truncate(s.written); err != nil {
 			return fmt.Errorf("cutting off a torn write: %w", err)
 		}
 		s.files[len(s.files)-1] = view.Grown(nil, s.written)
 	}
+	if err := again(file, view.LastWrite()); err != nil {
+		return fmt.Errorf("writing the last events again: %w", err)
+	}
+	if err := s.config.FS.SyncDir(s.config.Dir); err != nil {
+		return fmt.Errorf("syncing the event store's folder: %w", err)
+	}
 	s.digest.reset()
-	if _, err := io.Copy(s.digest.h, io.NewSectionReader(s.active, 0, s.written)); err != nil {
+	if _, err := io.Copy(s.digest.h, io.NewSectionReader(file, 0, s.written)); err != nil {
 		return fmt.Errorf("reading the last segment: %w", err)
 	}
 	return nil

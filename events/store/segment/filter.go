@@ -8,22 +8,30 @@ import (
 )
 
 // filter is a Bloom filter over event ids and stream names that grows by whole
-// layers, each for layerKeys keys. It says "perhaps" of everything that was
-// added and "no" of nearly everything else, at 10 bits a key.
+// layers. It says "perhaps" of everything that was added and "no" of nearly
+// everything else, at 16 bits a key: of what was not added, one in 2,000 is
+// "perhaps" in a full layer.
 type filter struct {
 	layers  []layer
-	keys    int // in the last layer
-	covered uint64
-	saved   int // layers that SQLite has, full
+	keys    int    // in the last layer
+	covered uint64 // how many records were added
+
+	saved   int // how many layers SQLite has that are full
+	unsaved int // keys that were added since the last snapshot
 }
 
+// layer is the bits of a layer: a power of two of them.
 type layer []uint64
 
 const (
-	layerKeys = 1 << 17
-	layerBits = 1 << 21 // 16 a key: of what was not added, one in 2,000 is "perhaps"
-	probes    = 6
+	probes     = 6
+	bitsAKey   = 16
+	firstLayer = 1 << 14 // keys
+	lastLayer  = 1 << 20
 )
+
+// keysOf is how many keys the i-th layer takes.
+func keysOf(i int) int { return min(firstLayer<<min(2*i, 16), lastLayer) }
 
 // add notes a record, the one after those that the filter covers.
 func (f *filter) add(id events.ID, stream string) {
@@ -35,12 +43,13 @@ func (f *filter) add(id events.ID, stream string) {
 }
 
 func (f *filter) put(h uint64) {
-	if len(f.layers) == 0 || f.keys == layerKeys {
-		f.layers = append(f.layers, make(layer, layerBits/64))
+	if n := len(f.layers); n == 0 || f.keys == keysOf(n-1) {
+		f.layers = append(f.layers, make(layer, keysOf(n)*bitsAKey/64))
 		f.keys = 0
 	}
 	f.layers[len(f.layers)-1].set(h)
 	f.keys++
+	f.unsaved++
 }
 
 func (f *filter) hasID(id events.ID) bool      { return f.has(hashID(id)) }
@@ -57,17 +66,17 @@ func (f *filter) has(h uint64) bool {
 
 // The probes of a hash are h1 + i*h2 (Kirsch and Mitzenmacher).
 func (l layer) set(h uint64) {
-	h1, h2 := uint32(h), uint32(h>>32)|1
+	h1, h2, mask := uint32(h), uint32(h>>32)|1, uint32(64*len(l)-1)
 	for range probes {
-		l[h1%layerBits/64] |= 1 << (h1 % 64)
+		l[(h1&mask)/64] |= 1 << (h1 % 64)
 		h1 += h2
 	}
 }
 
 func (l layer) has(h uint64) bool {
-	h1, h2 := uint32(h), uint32(h>>32)|1
+	h1, h2, mask := uint32(h), uint32(h>>32)|1, uint32(64*len(l)-1)
 	for range probes {
-		if l[h1%layerBits/64]&(1<<(h1%64)) == 0 {
+		if l[(h1&mask)/64]&(1<<(h1%64)) == 0 {
 			return false
 		}
 		h1 += h2
@@ -95,8 +104,8 @@ func mix(h uint64) uint64 {
 	return h ^ h>>31
 }
 
-// saved is what a flush writes of a filter: the layers that SQLite has not got
-// full, and how far they go.
+// savedFilter is what a flush writes of a filter: the layers that SQLite has not
+// got full, and how far they go.
 type savedFilter struct {
 	first   int // the number of layers[0]
 	layers  [][]byte
@@ -104,9 +113,14 @@ type savedFilter struct {
 	covered uint64
 }
 
-// snapshot returns what SQLite lacks. The layers in it are copies.
-func (f *filter) snapshot() savedFilter {
-	s := savedFilter{first: f.saved, keys: f.keys, covered: f.covered}
+// snapshot returns what SQLite lacks, or nil if that is not worth its writing
+// yet: reading so many records again is quick. The layers in it are copies.
+func (f *filter) snapshot(last bool) *savedFilter {
+	n := len(f.layers)
+	if n == 0 || !last && f.unsaved < keysOf(n-1)/16 {
+		return nil
+	}
+	s := &savedFilter{first: f.saved, keys: f.keys, covered: f.covered}
 	for _, l := range f.layers[f.saved:] {
 		b := make([]byte, 0, 8*len(l))
 		for _, word := range l {
@@ -114,17 +128,21 @@ func (f *filter) snapshot() savedFilter {
 		}
 		s.layers = append(s.layers, b)
 	}
-	f.saved = max(0, len(f.layers)-1)
+	f.saved, f.unsaved = n-1, 0
 	return s
 }
 
-func parseLayer(b []byte) (layer, error) {
-	if len(b) != layerBits/8 {
-		return nil, fmt.Errorf("a layer of the filter has %d bytes", len(b))
+// restore adds the next layer as a snapshot had it.
+func (f *filter) restore(b []byte) error {
+	n := len(f.layers)
+	if len(b) != keysOf(n)*bitsAKey/8 {
+		return fmt.Errorf("layer %d of the filter has %d bytes", n, len(b))
 	}
-	l := make(layer, layerBits/64)
+	l := make(layer, len(b)/8)
 	for i := range l {
 		l[i] = binary.LittleEndian.Uint64(b[8*i:])
 	}
-	return l, nil
+	f.layers = append(f.layers, l)
+	f.saved = n
+	return nil
 }

@@ -5,23 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"math"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/verifier/segment"
+	"github.com/medledger/medledger/events/store"
 )
 
 const (
 	indexFile = "index.sqlite"
 	// flushRecords is how many records wait before they are written to SQLite:
-	// as many are read again after a crash.
-	flushRecords = 8192
-	// maxOverlay is how many may wait while a flush is running, before writers
-	// wait for it.
-	maxOverlay = 8 * flushRecords
-	// cachedStreams is how many streams' lengths are kept in memory.
-	cachedStreams = 1 << 16
+	// about as many are read again after a crash.
+	flushRecords = 1 << 14
+	// maxWaiting is how many may wait while others are being written, before
+	// writers wait for it.
+	maxWaiting = 2 * flushRecords
+	// cachedHeads is how many streams' ends are kept in memory.
+	cachedHeads = 1 << 18
 )
 
 // index finds records by event id and by stream. SQLite has all but the newest
@@ -32,104 +35,109 @@ const (
 // the filter answers those without SQLite.
 type index struct {
 	sqlite *sqlite
-	filter *filter // only the committing goroutine writes to it, under mu
+	logger *slog.Logger
 
 	mu      sync.Mutex
 	flushed sync.Cond // on mu: after every flush
-	waiting *overlay  // gathers what is new
-	writing *overlay  // is being written; nil if none is
-	lengths map[string]uint64
-	failed  error
+	filter  *filter
+	waiting *overlay        // gathers what is new
+	writing *overlay        // older; is being written, or could not be; nil if there is none
+	heads   map[string]head // of some streams
+	failed  error           // why nothing is written any more
 
 	kick chan struct{}
 	done chan struct{}
 }
 
-// overlay is a run of records that SQLite does not have yet.
-type overlay struct {
-	ids     map[events.ID]uint64
-	streams map[string][]uint64 // numbers, in order
-	entries []entry
-	first   uint64
-}
-
-type entry struct {
-	id       events.ID
-	stream   string
-	revision uint64
-}
-
-func newOverlay(first uint64) *overlay {
-	return &overlay{ids: make(map[events.ID]uint64), streams: make(map[string][]uint64), first: first}
+// head is the end of a stream. The zero head is that of a stream without events.
+type head struct {
+	length uint64
+	origin uint64 // number of the stream's first record: its name in SQLite
 }
 
 // openIndex opens the index at path and brings it up to the store's records. An
-// index that is missing, damaged, of another version or ahead of the store is
-// made again.
+// index that is missing, damaged, of another version, ahead of the store or of
+// another store is made again.
 func openIndex(ctx context.Context, path string, s *Store) (*index, error) {
-	db, covered, f, err := openSQLite(ctx, path)
-	if err != nil || covered > s.count || !sameEnd(ctx, db, s, covered) {
-		if ctx.Err() != nil {
-			return nil, errors.Join(ctx.Err(), db.close())
-		}
-		s.config.Logger.Info("making the event store's index again", "records", s.count, "because", because(err, covered, s.count))
-		if err := errors.Join(db.close(), removeIndex(path)); err != nil {
-			return nil, err
-		}
-		if db, covered, f, err = openSQLite(ctx, path); err != nil {
-			return nil, err
-		}
+	db, state, err := openSQLite(ctx, path)
+	if err == nil {
+		err = state.belongs(ctx, db, s)
 	}
+	var x *index
+	if err == nil {
+		if x, err = startIndex(ctx, s, db, state); err == nil {
+			return x, nil
+		}
+	} else {
+		err = errors.Join(err, db.close())
+	}
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	s.config.Logger.Info("making the event store's index again", "records", s.count, "because", err)
+	if err := removeIndex(path); err != nil {
+		return nil, err
+	}
+	if db, state, err = openSQLite(ctx, path); err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	return startIndex(ctx, s, db, state)
+}
+
+// startIndex starts the goroutine that writes the index, and adds the records
+// that it lacks. It closes the database if it fails.
+func startIndex(ctx context.Context, s *Store, db *sqlite, state *savedState) (*index, error) {
 	x := &index{
-		sqlite: db, filter: f, waiting: newOverlay(covered), lengths: make(map[string]uint64),
+		sqlite: db, logger: s.config.Logger, filter: state.filter,
+		waiting: newOverlay(state.covered), heads: make(map[string]head),
 		kick: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	x.flushed.L = &x.mu
 	go x.run()
-	if err := x.catchUp(ctx, s, covered); err != nil {
+	if err := x.catchUp(ctx, s, state.covered); err != nil {
 		return nil, errors.Join(err, x.close())
 	}
 	return x, nil
 }
 
-func because(err error, covered, count uint64) string {
-	switch {
-	case err != nil:
-		return err.Error()
-	case covered > count:
-		return "it covers more than there is"
+// belongs returns an error unless the last record that the index covers is the
+// one that the store has there.
+func (t *savedState) belongs(ctx context.Context, db *sqlite, s *Store) error {
+	if t.covered == 0 {
+		return nil
 	}
-	return "it belongs to other records"
-}
-
-// sameEnd reports whether the last record that the index covers is the one that
-// the store has there.
-func sameEnd(ctx context.Context, db *sqlite, s *Store, covered uint64) bool {
-	if covered == 0 {
-		return true
+	if t.covered > s.count {
+		return fmt.Errorf("it covers %d records of %d", t.covered, s.count)
 	}
-	records, err := s.ReadRange(ctx, covered-1, 1)
-	if err != nil || len(records) != 1 {
-		return false
+	r, err := s.record(t.covered - 1)
+	if err != nil {
+		return err
 	}
-	number, ok, err := db.lookup(ctx, records[0].ID)
-	return err == nil && ok && number == covered-1
+	number, ok, err := db.lookup(ctx, r.ID)
+	if err == nil && (!ok || number != t.covered-1) {
+		err = errors.New("it is of other records")
+	}
+	return err
 }
 
 // catchUp adds the records from number first on, and to the filter those that it
 // misses.
 func (x *index) catchUp(ctx context.Context, s *Store, first uint64) error {
-	missing := min(x.filter.covered, first)
-	for n := missing; n < s.count; {
+	for n := min(x.filter.covered, first); n < s.count; {
 		records, err := s.readSome(ctx, n, readAheadRecords)
 		if err != nil {
 			return err
 		}
+		if n+uint64(len(records)) > first {
+			if err := x.fetchHeads(ctx, records); err != nil {
+				return err
+			}
+		}
 		for _, r := range records {
 			if n < first {
 				x.filter.add(r.ID, r.Stream)
-			} else {
-				x.add([]segment.Record{{ID: r.ID, Stream: r.Stream, Revision: r.Revision}}, n)
+			} else if err := x.catchUpOne(ctx, n, r); err != nil {
+				return err
 			}
 			n++
 		}
@@ -137,17 +145,49 @@ func (x *index) catchUp(ctx context.Context, s *Store, first uint64) error {
 	return nil
 }
 
-// add makes records known; the first of them has the given number.
-func (x *index) add(records []segment.Record, first uint64) {
+// fetchHeads reads the ends of the streams of some records, where memory does not
+// have them, with few questions.
+func (x *index) fetchHeads(ctx context.Context, records []store.Record) error {
+	var streams []string
+	x.mu.Lock()
+	for _, r := range records {
+		if _, known := x.recentHead(r.Stream); !known && x.filter.hasStream(r.Stream) {
+			streams = append(streams, r.Stream)
+		}
+	}
+	x.mu.Unlock()
+	slices.Sort(streams)
+	return x.sqlite.heads(ctx, slices.Compact(streams), func(stream string, h head) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.remember(stream, h)
+	})
+}
+
+// catchUpOne adds record n, which must be the next of its stream.
+func (x *index) catchUpOne(ctx context.Context, n uint64, r store.Record) error {
+	h, err := x.head(ctx, r.Stream)
+	if err != nil {
+		return err
+	}
+	if h.length != r.Revision {
+		return fmt.Errorf("record %d is event %d of a stream that has %d before it", n, r.Revision, h.length)
+	}
+	if h.length == 0 {
+		h.origin = n
+	}
+	return x.add([]entry{{id: r.ID, stream: r.Stream, origin: h.origin, revision: r.Revision}})
+}
+
+// add makes the next records known, and waits if the database is far behind. An
+// error says that it is, for good.
+func (x *index) add(entries []entry) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i, r := range records {
-		n := first + uint64(i)
-		x.waiting.ids[r.ID] = n
-		x.waiting.streams[r.Stream] = append(x.waiting.streams[r.Stream], n)
-		x.waiting.entries = append(x.waiting.entries, entry{r.ID, r.Stream, r.Revision})
-		x.filter.add(r.ID, r.Stream)
-		x.remember(r.Stream, r.Revision+1)
+	for _, e := range entries {
+		x.waiting.add(e)
+		x.filter.add(e.id, e.stream)
+		x.remember(e.stream, head{length: e.revision + 1, origin: e.origin})
 	}
 	if len(x.waiting.entries) >= flushRecords {
 		select {
@@ -155,120 +195,123 @@ func (x *index) add(records []segment.Record, first uint64) {
 		default: // the flusher has been told
 		}
 	}
-	for len(x.waiting.entries) >= maxOverlay && x.failed == nil {
+	for len(x.waiting.entries) >= maxWaiting {
+		if x.failed != nil {
+			return x.failed
+		}
 		x.flushed.Wait()
 	}
+	return nil
 }
 
-// remember notes a stream's length; mu is held. When the cache is full some
-// streams are forgotten, whichever the map yields: SQLite has them, or the
-// overlay.
-func (x *index) remember(stream string, length uint64) {
-	if _, ok := x.lengths[stream]; !ok && len(x.lengths) >= cachedStreams {
-		forget := cachedStreams / 16
-		for s := range x.lengths {
-			if delete(x.lengths, s); forget == 0 {
+// remember notes a stream's end; mu is held. When there are too many some are
+// forgotten, whichever the map yields: SQLite has them, or the overlays.
+func (x *index) remember(stream string, h head) {
+	if len(x.heads) >= cachedHeads {
+		for s := range x.heads {
+			if len(x.heads) < cachedHeads-cachedHeads/16 {
 				break
 			}
-			forget--
+			delete(x.heads, s)
 		}
 	}
-	x.lengths[stream] = length
+	x.heads[stream] = h
 }
 
 // lookup finds the number of the record with the given event id.
 func (x *index) lookup(ctx context.Context, id events.ID) (number uint64, ok bool, err error) {
 	x.mu.Lock()
-	for _, o := range []*overlay{x.waiting, x.writing} {
-		if o != nil {
-			if number, ok = o.ids[id]; ok {
-				x.mu.Unlock()
-				return number, true, nil
-			}
-		}
+	number, ok = x.waiting.lookup(id)
+	if !ok {
+		number, ok = x.writing.lookup(id)
 	}
 	maybe := x.filter.hasID(id)
 	x.mu.Unlock()
-	if !maybe {
-		return 0, false, nil
+	if ok || !maybe {
+		return number, ok, nil
 	}
 	return x.sqlite.lookup(ctx, id)
 }
 
-// length returns how many events a stream has. Only the committing goroutine
-// calls it.
-func (x *index) length(ctx context.Context, stream string) (uint64, error) {
+// head returns a stream's end. Only the committing goroutine calls it, and Open
+// before there is one: nobody adds to the index meanwhile.
+func (x *index) head(ctx context.Context, stream string) (head, error) {
 	x.mu.Lock()
-	length, ok := x.lengths[stream]
-	if !ok {
-		for _, o := range []*overlay{x.waiting, x.writing} {
-			if o != nil && len(o.streams[stream]) > 0 {
-				n := o.streams[stream]
-				length, ok = o.entries[n[len(n)-1]-o.first].revision+1, true
-				break
-			}
-		}
-	}
-	maybe := ok || x.filter.hasStream(stream)
+	h, ok := x.recentHead(stream)
+	maybe := x.filter.hasStream(stream)
 	x.mu.Unlock()
 	if ok || !maybe {
-		return length, nil
+		return h, nil
 	}
-	length, err := x.sqlite.length(ctx, stream)
-	if err == nil {
+	h, err := x.sqlite.head(ctx, stream)
+	if err == nil && h.length > 0 {
 		x.mu.Lock()
-		x.remember(stream, length)
+		x.remember(stream, h)
 		x.mu.Unlock()
 	}
-	return length, err
+	return h, err
 }
 
-// numbers returns the numbers of a stream's records from a revision on.
-func (x *index) numbers(ctx context.Context, stream string, from uint64) ([]uint64, error) {
+// recentHead returns a stream's end if memory has it; mu is held.
+func (x *index) recentHead(stream string) (head, bool) {
+	h, ok := x.heads[stream]
+	if !ok {
+		h, ok = x.waiting.head(stream)
+	}
+	if !ok {
+		h, ok = x.writing.head(stream)
+	}
+	return h, ok
+}
+
+// numbers returns the numbers of at most limit records of a stream from a
+// revision on, and of fewer only if there are no more.
+func (x *index) numbers(ctx context.Context, stream string, from uint64, limit int) ([]uint64, error) {
+	if from > math.MaxInt64 {
+		return nil, nil
+	}
 	// The overlays first: what moves from them to SQLite meanwhile is then seen
 	// twice, not never.
 	x.mu.Lock()
-	var recent []uint64
-	for _, o := range []*overlay{x.writing, x.waiting} {
-		if o != nil {
-			recent = append(recent, o.streams[stream]...)
-		}
-	}
+	recent := x.writing.numbers(nil, stream, from)
+	recent = x.waiting.numbers(recent, stream, from)
+	maybe := x.filter.hasStream(stream)
 	x.mu.Unlock()
-	numbers, err := x.sqlite.numbers(ctx, stream)
+	if !maybe {
+		return nil, nil
+	}
+	numbers, err := x.sqlite.numbers(ctx, stream, from, limit)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range recent {
-		if len(numbers) == 0 || n > numbers[len(numbers)-1] {
+		if len(numbers) < limit && (len(numbers) == 0 || n > numbers[len(numbers)-1]) {
 			numbers = append(numbers, n)
 		}
 	}
-	if from >= uint64(len(numbers)) {
-		return nil, nil
-	}
-	return numbers[from:], nil
+	return numbers, nil
 }
 
 // run writes overlays to SQLite until close.
 func (x *index) run() {
 	defer close(x.done)
 	for range x.kick {
-		x.flush()
+		x.flush(false)
 	}
 }
 
 // flush moves what waits to SQLite. If that fails the records stay in memory,
-// and the next Open reads them from the segments: the store goes on.
-func (x *index) flush() {
+// and the next Open reads them from the segments: the store goes on until too
+// many wait.
+func (x *index) flush(last bool) {
 	x.mu.Lock()
-	if x.failed != nil || len(x.waiting.entries) == 0 {
+	if x.failed != nil || len(x.waiting.entries) == 0 && !(last && x.filter.unsaved > 0) {
 		x.mu.Unlock()
 		return
 	}
 	x.writing = x.waiting
-	x.waiting = newOverlay(x.writing.first + uint64(len(x.writing.entries)))
-	snapshot := x.filter.snapshot()
+	x.waiting = newOverlay(x.writing.next())
+	snapshot := x.filter.snapshot(last)
 	x.mu.Unlock()
 	err := x.sqlite.write(x.writing, snapshot)
 	x.mu.Lock()
@@ -279,26 +322,14 @@ func (x *index) flush() {
 		return
 	}
 	x.failed = fmt.Errorf("writing the event store's index: %w", err)
-	x.writing.append(x.waiting)
-	x.waiting, x.writing = x.writing, nil
-}
-
-// append adds the records of a later overlay.
-func (o *overlay) append(later *overlay) {
-	for id, n := range later.ids {
-		o.ids[id] = n
-	}
-	for stream, numbers := range later.streams {
-		o.streams[stream] = append(o.streams[stream], numbers...)
-	}
-	o.entries = append(o.entries, later.entries...)
+	x.logger.Error("the event store's index cannot be written; free its disk and start again", "cause", err)
 }
 
 // close writes what waits and closes SQLite.
 func (x *index) close() error {
 	close(x.kick)
 	<-x.done
-	x.flush()
+	x.flush(true)
 	return errors.Join(x.failed, x.sqlite.close())
 }
 

@@ -52,56 +52,81 @@ func (s *Store) readSome(ctx context.Context, first uint64, count int) ([]store.
 		return nil, nil
 	}
 	f, i := s.fileOf(first)
+	// The file may have got records that do not count yet.
+	count = int(min(uint64(count), s.count-first))
 	s.mu.RUnlock()
 	raw, err := f.Read(i, count, readAheadBytes)
 	if err != nil {
-		return nil, fmt.Errorf("reading the event store: %w", err)
+		return nil, s.orClosed(fmt.Errorf("reading the event store: %w", err))
 	}
 	records := make([]store.Record, len(raw))
 	for k, r := range raw {
-		records[k] = record(r, first+uint64(k))
+		records[k] = record(r)
 	}
 	return records, nil
 }
 
-func record(r segment.Record, number uint64) store.Record {
+// record returns record n, which the index has named.
+func (s *Store) record(n uint64) (store.Record, error) {
+	s.mu.RLock()
+	f, i := s.fileOf(n)
+	s.mu.RUnlock()
+	raw, err := f.Read(i, 1, 0)
+	if err != nil {
+		return store.Record{}, s.orClosed(fmt.Errorf("reading the event store: %w", err))
+	}
+	if len(raw) == 0 {
+		return store.Record{}, fmt.Errorf("record %d does not exist: %w", n, errIndex)
+	}
+	return record(raw[0]), nil
+}
+
+func record(r segment.Record) store.Record {
 	return store.Record{
-		Position: store.Position(number + 1), Stream: r.Stream, Revision: r.Revision, ID: r.ID, Statement: r.Statement,
+		Position: store.Position(r.Number + 1), Stream: r.Stream, Revision: r.Revision, ID: r.ID, Statement: r.Statement,
 	}
 }
 
 // Read implements store.Store.
 func (s *Store) Read(ctx context.Context, stream string, from uint64) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
-		if err := s.usable(); err != nil {
-			yield(store.Record{}, err)
-			return
-		}
-		numbers, err := s.index.numbers(ctx, stream, from)
-		if err != nil {
-			yield(store.Record{}, err)
-			return
-		}
-		for _, n := range numbers {
-			records, err := s.ReadRange(ctx, n, 1)
-			if err == nil && (len(records) == 0 || records[0].Stream != stream) {
-				err = fmt.Errorf("record %d is not of the stream that the index has it in; rebuild the index with 'medledger rebuild'", n)
-			}
+		for next := from; ; {
+			numbers, err := s.numbers(ctx, stream, next)
 			if err != nil {
 				yield(store.Record{}, err)
 				return
 			}
-			if !yield(records[0], nil) {
+			for _, n := range numbers {
+				r, err := s.record(n)
+				if err == nil && (r.Stream != stream || r.Revision != next) {
+					err = fmt.Errorf("record %d is not event %d of its stream: %w", n, next, errIndex)
+				}
+				if !yield(r, err) || err != nil {
+					return
+				}
+				next++
+			}
+			if len(numbers) < readAheadRecords {
 				return
 			}
 		}
 	}
 }
 
+// numbers returns the numbers of at most readAheadRecords records of a stream
+// from a revision on; of fewer only if there are no more.
+func (s *Store) numbers(ctx context.Context, stream string, from uint64) ([]uint64, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	numbers, err := s.index.numbers(ctx, stream, from, readAheadRecords)
+	return numbers, s.orClosed(err)
+}
+
 // ReadAll implements store.Store.
 func (s *Store) ReadAll(ctx context.Context, after store.Position) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
-		if err := s.usable(); err != nil {
+		if err := s.ready(ctx); err != nil {
 			yield(store.Record{}, err)
 			return
 		}

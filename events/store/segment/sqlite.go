@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	_ "modernc.org/sqlite" // the "sqlite" driver of database/sql
@@ -13,14 +14,23 @@ import (
 )
 
 // indexVersion changes whenever the tables change their meaning.
-const indexVersion = 1
+const indexVersion = 2
 
+// A stream is named in SQLite by the number of its first record.
 const indexSchema = `
-CREATE TABLE IF NOT EXISTS meta   (version INTEGER NOT NULL, covered INTEGER NOT NULL, filter_keys INTEGER NOT NULL, filter_covered INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS meta   (version INTEGER NOT NULL, covered INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS event  (id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stream (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS entry  (stream INTEGER NOT NULL, revision INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (stream, revision)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS filter (layer INTEGER PRIMARY KEY, bits BLOB NOT NULL);`
+CREATE TABLE IF NOT EXISTS stream (name BLOB PRIMARY KEY, origin INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entry  (origin INTEGER NOT NULL, revision INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (origin, revision)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS filter (keys INTEGER NOT NULL, covered INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS layer  (number INTEGER PRIMARY KEY, bits BLOB NOT NULL);`
+
+const (
+	selectNumber  = "SELECT number FROM event WHERE id = ?"
+	selectHead    = "SELECT origin, (SELECT max(revision) FROM entry WHERE entry.origin = stream.origin) FROM stream WHERE name = ?"
+	selectHeads   = "SELECT name, origin, (SELECT max(revision) FROM entry WHERE entry.origin = stream.origin) FROM stream WHERE name IN "
+	selectNumbers = "SELECT number FROM stream JOIN entry USING (origin) WHERE name = ? AND revision >= ? ORDER BY revision LIMIT ?"
+)
 
 // sqlite is the part of the index that is on disk. It is derived data, so a
 // power failure may cost it its newest transactions (synchronous=NORMAL), which
@@ -29,69 +39,80 @@ type sqlite struct {
 	db       *sql.DB
 	byID     *sql.Stmt
 	byName   *sql.Stmt
+	byNames  *sql.Stmt
 	byStream *sql.Stmt
 }
 
-func openSQLite(ctx context.Context, path string) (_ *sqlite, covered uint64, _ *filter, err error) {
+// savedState is what the database says about itself.
+type savedState struct {
+	covered uint64 // how many records it has
+	filter  *filter
+}
+
+func openSQLite(ctx context.Context, path string) (*sqlite, *savedState, error) {
 	name := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path) +
 		"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_pragma=cache_size(-4096)"
 	q := new(sqlite)
+	var err error
 	if q.db, err = sql.Open("sqlite", name); err != nil {
-		return q, 0, nil, fmt.Errorf("opening the event store's index: %w", err)
+		return q, nil, fmt.Errorf("opening the event store's index: %w", err)
 	}
 	q.db.SetMaxOpenConns(4)
 	if _, err = q.db.ExecContext(ctx, indexSchema); err != nil {
-		return q, 0, nil, fmt.Errorf("opening the event store's index: %w", err)
+		return q, nil, fmt.Errorf("opening the event store's index: %w", err)
 	}
-	for query, stmt := range map[string]**sql.Stmt{
-		"SELECT number FROM event WHERE id = ?":                                                              &q.byID,
-		"SELECT length FROM stream WHERE name = ?":                                                           &q.byName,
-		"SELECT e.number FROM stream s JOIN entry e ON e.stream = s.id WHERE s.name = ? ORDER BY e.revision": &q.byStream,
+	for stmt, query := range map[**sql.Stmt]string{
+		&q.byID: selectNumber, &q.byName: selectHead,
+		&q.byNames: selectHeads + row(headsAQuestion), &q.byStream: selectNumbers,
 	} {
 		if *stmt, err = q.db.PrepareContext(ctx, query); err != nil {
-			return q, 0, nil, fmt.Errorf("opening the event store's index: %w", err)
+			return q, nil, fmt.Errorf("opening the event store's index: %w", err)
 		}
 	}
-	f := new(filter)
-	if covered, err = q.load(ctx, f); err != nil {
-		return q, 0, nil, fmt.Errorf("reading the event store's index: %w", err)
+	state, err := q.load(ctx)
+	if err != nil {
+		return q, nil, fmt.Errorf("reading the event store's index: %w", err)
 	}
-	return q, covered, f, nil
+	return q, state, nil
 }
 
 // load reads how far the index goes, and its filter.
-func (q *sqlite) load(ctx context.Context, f *filter) (covered uint64, err error) {
+func (q *sqlite) load(ctx context.Context) (*savedState, error) {
+	f := new(filter)
+	state := &savedState{filter: f}
 	var version int
-	err = q.db.QueryRowContext(ctx, "SELECT version, covered, filter_keys, filter_covered FROM meta").
-		Scan(&version, &covered, &f.keys, &f.covered)
+	err := q.db.QueryRowContext(ctx, "SELECT version, covered FROM meta").Scan(&version, &state.covered)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
+		return state, nil
 	}
 	if err == nil && version != indexVersion {
 		err = fmt.Errorf("version %d, this program writes %d", version, indexVersion)
 	}
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	rows, err := q.db.QueryContext(ctx, "SELECT layer, bits FROM filter ORDER BY layer")
+	err = q.db.QueryRowContext(ctx, "SELECT keys, covered FROM filter").Scan(&f.keys, &f.covered)
+	if errors.Is(err, sql.ErrNoRows) {
+		return state, nil
+	}
 	if err != nil {
-		return 0, err
+		return nil, err
+	}
+	rows, err := q.db.QueryContext(ctx, "SELECT bits FROM layer ORDER BY number")
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var n int
 		var bits sql.RawBytes
-		if err := rows.Scan(&n, &bits); err != nil {
-			return 0, err
+		if err := rows.Scan(&bits); err != nil {
+			return nil, err
 		}
-		l, err := parseLayer(bits)
-		if err != nil || n != len(f.layers) {
-			return 0, errors.Join(fmt.Errorf("layer %d of the filter where %d comes next", n, len(f.layers)), err)
+		if err := f.restore(bits); err != nil {
+			return nil, err
 		}
-		f.layers = append(f.layers, l)
 	}
-	f.saved = max(0, len(f.layers)-1)
-	return covered, rows.Err()
+	return state, rows.Err()
 }
 
 func (q *sqlite) lookup(ctx context.Context, id events.ID) (number uint64, ok bool, err error) {
@@ -105,19 +126,48 @@ func (q *sqlite) lookup(ctx context.Context, id events.ID) (number uint64, ok bo
 	return number, true, nil
 }
 
-func (q *sqlite) length(ctx context.Context, stream string) (length uint64, err error) {
-	err = q.byName.QueryRowContext(ctx, stream).Scan(&length)
+func (q *sqlite) head(ctx context.Context, stream string) (head, error) {
+	var h head
+	err := q.byName.QueryRowContext(ctx, []byte(stream)).Scan(&h.origin, &h.length)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
+		return head{}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("looking up a stream: %w", err)
+		return head{}, fmt.Errorf("looking up a stream: %w", err)
 	}
-	return length, nil
+	h.length++ // it was the last revision
+	return h, nil
 }
 
-func (q *sqlite) numbers(ctx context.Context, stream string) (numbers []uint64, err error) {
-	rows, err := q.byStream.QueryContext(ctx, stream)
+// heads calls yield for those of the streams that exist.
+func (q *sqlite) heads(ctx context.Context, streams []string, yield func(string, head)) error {
+	for chunk := range slices.Chunk(streams, headsAQuestion) {
+		args := make([]any, headsAQuestion)
+		for i := range args {
+			args[i] = []byte(chunk[min(i, len(chunk)-1)])
+		}
+		rows, err := q.byNames.QueryContext(ctx, args...)
+		if err != nil {
+			return fmt.Errorf("looking up streams: %w", err)
+		}
+		for rows.Next() {
+			var name []byte
+			var h head
+			if err := rows.Scan(&name, &h.origin, &h.length); err != nil {
+				return errors.Join(fmt.Errorf("looking up streams: %w", err), rows.Close())
+			}
+			h.length++ // it was the last revision
+			yield(string(name), h)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return fmt.Errorf("looking up streams: %w", err)
+		}
+	}
+	return nil
+}
+
+func (q *sqlite) numbers(ctx context.Context, stream string, from uint64, limit int) (numbers []uint64, err error) {
+	rows, err := q.byStream.QueryContext(ctx, []byte(stream), from, limit)
 	if err != nil {
 		return nil, fmt.Errorf("looking up a stream: %w", err)
 	}
@@ -134,69 +184,148 @@ func (q *sqlite) numbers(ctx context.Context, stream string) (numbers []uint64, 
 
 // write adds an overlay in one transaction. A crash before its commit leaves the
 // index where it was, one after it with the overlay in it.
-func (q *sqlite) write(o *overlay, f savedFilter) error {
+func (q *sqlite) write(o *overlay, f *savedFilter) error {
 	tx, err := q.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if err := writeEntries(tx, o); err != nil {
+	if err := errors.Join(writeEvents(tx, o), writeStreams(tx, o), writeEntries(tx, o)); err != nil {
 		return err
 	}
-	for i, bits := range f.layers {
-		if _, err := tx.Exec("INSERT OR REPLACE INTO filter VALUES (?, ?)", f.first+i, bits); err != nil {
+	if f != nil {
+		if err := writeFilter(tx, f); err != nil {
 			return err
 		}
 	}
-	if _, err := tx.Exec("DELETE FROM meta"); err != nil {
-		return err
-	}
-	if _, err := tx.Exec("INSERT INTO meta VALUES (?, ?, ?, ?)", indexVersion, o.first+uint64(len(o.entries)), f.keys, f.covered); err != nil {
+	if err := replace(tx, "meta", indexVersion, o.next()); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-func writeEntries(tx *sql.Tx, o *overlay) error {
-	event, err := tx.Prepare("INSERT INTO event VALUES (?, ?)")
-	if err != nil {
+// replace makes a row the only one of a table.
+func replace(tx *sql.Tx, table string, a, b any) error {
+	if _, err := tx.Exec("DELETE FROM " + table); err != nil {
 		return err
 	}
-	defer event.Close()
-	entry, err := tx.Prepare("INSERT INTO entry VALUES (?, ?, ?)")
-	if err != nil {
-		return err
-	}
-	defer entry.Close()
-	stream, err := tx.Prepare("INSERT INTO stream (name, length) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET length = excluded.length RETURNING id")
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	ids := make(map[string]int64, len(o.streams))
-	for name, numbers := range o.streams {
-		var id int64
-		last := o.entries[numbers[len(numbers)-1]-o.first]
-		if err := stream.QueryRow(name, last.revision+1).Scan(&id); err != nil {
-			return err
-		}
-		ids[name] = id
-	}
-	for i, e := range o.entries {
-		number := o.first + uint64(i)
-		if _, err := event.Exec(e.id[:], number); err != nil {
-			return err
-		}
-		if _, err := entry.Exec(ids[e.stream], e.revision, number); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := tx.Exec("INSERT INTO "+table+" VALUES (?, ?)", a, b)
+	return err
 }
+
+func writeFilter(tx *sql.Tx, f *savedFilter) error {
+	for i, bits := range f.layers {
+		if _, err := tx.Exec("INSERT OR REPLACE INTO layer VALUES (?, ?)", f.first+i, bits); err != nil {
+			return err
+		}
+	}
+	return replace(tx, "filter", f.keys, f.covered)
+}
+
+// The rows of a table are written in the order of its keys: neighbours share
+// pages of the tree.
+
+func writeEvents(tx *sql.Tx, o *overlay) error {
+	order := make([]int, len(o.entries))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return slices.Compare(o.entries[a].id[:], o.entries[b].id[:]) })
+	w := rows{tx: tx, table: "event", columns: 2}
+	for _, i := range order {
+		w.add(o.entries[i].id[:], o.first+uint64(i))
+	}
+	return w.end()
+}
+
+func writeStreams(tx *sql.Tx, o *overlay) error {
+	var order []int
+	for i, e := range o.entries {
+		if e.revision == 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(a, b int) int { return strings.Compare(o.entries[a].stream, o.entries[b].stream) })
+	w := rows{tx: tx, table: "stream", columns: 2}
+	for _, i := range order {
+		w.add([]byte(o.entries[i].stream), o.first+uint64(i))
+	}
+	return w.end()
+}
+
+func writeEntries(tx *sql.Tx, o *overlay) error {
+	order := make([]int, len(o.entries))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch a, b := o.entries[a].origin, o.entries[b].origin; {
+		case a < b:
+			return -1
+		case a > b:
+			return 1
+		}
+		return 0
+	})
+	w := rows{tx: tx, table: "entry", columns: 3}
+	for _, i := range order {
+		w.add(o.entries[i].origin, o.entries[i].revision, o.first+uint64(i))
+	}
+	return w.end()
+}
+
+// rows inserts many rows with few statements.
+type rows struct {
+	tx      *sql.Tx
+	table   string
+	columns int
+	full    *sql.Stmt
+	args    []any
+	err     error
+}
+
+const (
+	rowsAStatement = 64
+	headsAQuestion = 64
+)
+
+func (w *rows) add(values ...any) {
+	w.args = append(w.args, values...)
+	if w.err != nil || len(w.args) < rowsAStatement*w.columns {
+		return
+	}
+	if w.full == nil {
+		w.full, w.err = w.tx.Prepare(w.statement())
+	}
+	if w.err == nil {
+		_, w.err = w.full.Exec(w.args...)
+	}
+	w.args = w.args[:0]
+}
+
+// end inserts what is left.
+func (w *rows) end() error {
+	if w.err == nil && len(w.args) > 0 {
+		_, w.err = w.tx.Exec(w.statement(), w.args...)
+	}
+	if w.full != nil {
+		w.err = errors.Join(w.err, w.full.Close())
+	}
+	return w.err
+}
+
+// statement inserts the rows in args.
+func (w *rows) statement() string {
+	one := row(w.columns)
+	return "INSERT INTO " + w.table + " VALUES " + strings.Repeat(one+", ", len(w.args)/w.columns-1) + one
+}
+
+// row is a list of so many parameters.
+func row(n int) string { return "(" + strings.Repeat("?, ", n-1) + "?)" }
 
 func (q *sqlite) close() error {
 	var errs []error
-	for _, stmt := range []*sql.Stmt{q.byID, q.byName, q.byStream} {
+	for _, stmt := range []*sql.Stmt{q.byID, q.byName, q.byNames, q.byStream} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

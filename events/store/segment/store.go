@@ -6,8 +6,8 @@
 //
 // One goroutine commits. It takes whatever appends wait, checks each against the
 // streams and ids that exist, writes all that pass in one write, makes them
-// durable with one fsync and answers. A record's Position is its number plus
-// one, without gaps.
+// durable with one fsync and answers. A batch is one group of the format. A
+// record's Position is its number plus one, without gaps.
 //
 // # What a crash leaves
 //
@@ -20,9 +20,24 @@
 //	before the next file is there  a sealed last file: Open makes the next one
 //	between two index flushes      an index that lags: Open reads the records behind
 //
+// Open cuts nothing that was durable: not below Config.KeepRecords, and not where
+// a later write shows that the damage is none of a crash's (ErrDamaged in
+// verifier/segment).
+//
 // After a failed write or sync the store accepts nothing more (store.ErrStopped):
 // the page cache and the disk may differ then, and a second fsync would say
-// nothing about the first one's data. Reading goes on.
+// nothing about the first one's data. Reading goes on. For the same reason Open
+// writes the last write of the last file once more: the cache may still show the
+// next process what the disk never got.
+//
+// # The index
+//
+// index.sqlite finds records by event id and by stream. It is derived and written
+// behind; what it lacks is in memory. Open makes it again when it is missing,
+// damaged, of another version or of other records; Rebuild does so on demand. If
+// it cannot be written the store goes on from memory until too much waits, and
+// stops then. What Open does not look at, such as a row that is gone from the
+// middle of a table, only Rebuild mends.
 package segment
 
 import (
@@ -41,8 +56,13 @@ import (
 	"github.com/medledger/medledger/verifier/segment"
 )
 
-// DefaultSegmentSize is the size in bytes at which a file is sealed.
-const DefaultSegmentSize = 64 << 20
+const (
+	// DefaultSegmentSize is the size in bytes at which a file is sealed.
+	DefaultSegmentSize = 64 << 20
+	// MaxBatch is how many bytes the records of one batch may have together. A
+	// batch lies in one segment whole, and in memory.
+	MaxBatch = 256 << 20
+)
 
 // Config says how a store is opened. Dir is needed.
 type Config struct {
@@ -101,8 +121,10 @@ type Store struct {
 
 var _ store.Batcher = (*Store)(nil)
 
-// Open opens the store in a folder and repairs a torn tail. Its errors wrap
-// ErrLocked or ErrLost, or are a *segment.CorruptError of verifier/segment.
+// Open opens the store in a folder, repairs a torn tail and brings the index up to
+// date. Its errors wrap store.ErrInvalid (the configuration), ErrLocked, ErrLost or
+// a *CorruptError of verifier/segment; with the last two nothing was changed. The
+// store must be closed.
 func Open(ctx context.Context, c Config) (_ *Store, err error) {
 	if c.FS == nil {
 		c.FS = disk.OS{}
@@ -155,15 +177,13 @@ func (s *Store) Append(ctx context.Context, a store.Append) (store.Position, err
 
 // AppendBatch implements store.Batcher.
 func (s *Store) AppendBatch(ctx context.Context, batch []store.Append) ([]store.Position, error) {
-	if len(batch) == 0 {
-		return nil, fmt.Errorf("empty batch: %w", store.ErrInvalid)
+	r, err := newRequest(batch)
+	if err != nil {
+		return nil, err
 	}
-	for _, a := range batch {
-		if err := a.Check(); err != nil {
-			return nil, err
-		}
+	if err := s.ready(ctx); err != nil {
+		return nil, err
 	}
-	r := &request{batch: batch, done: make(chan error, 1)}
 	select {
 	case s.requests <- r:
 	case <-ctx.Done():
@@ -189,12 +209,13 @@ func (s *Store) Len() uint64 {
 // Cursor returns the position after which record n is the next one.
 func (s *Store) Cursor(n uint64) store.Position { return store.Position(n) }
 
-// Close implements store.Store.
+// Close implements store.Store. It waits for appends that are being written, and
+// for the index.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return nil
+		return store.ErrClosed
 	}
 	s.closed = true
 	close(s.closing)
@@ -220,6 +241,14 @@ func (s *Store) release() error {
 	return errors.Join(errs...)
 }
 
+// ready returns why a call cannot begin.
+func (s *Store) ready(ctx context.Context) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
 // usable returns ErrClosed after Close.
 func (s *Store) usable() error {
 	s.mu.RLock()
@@ -232,27 +261,37 @@ func (s *Store) usable() error {
 
 // Lookup implements store.Store.
 func (s *Store) Lookup(ctx context.Context, id events.ID) (store.Record, error) {
-	if err := s.usable(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return store.Record{}, err
 	}
 	number, ok, err := s.index.lookup(ctx, id)
 	if err != nil {
-		return store.Record{}, err
+		return store.Record{}, s.orClosed(err)
 	}
 	if !ok {
 		return store.Record{}, store.ErrNotFound
 	}
-	records, err := s.ReadRange(ctx, number, 1)
-	if err != nil {
-		return store.Record{}, err
+	r, err := s.record(number)
+	if err == nil && r.ID != id {
+		err = fmt.Errorf("record %d is not the event %v: %w", number, id, errIndex)
 	}
-	if len(records) == 0 || records[0].ID != id {
-		return store.Record{}, fmt.Errorf("record %d is not the event %v that the index has there; rebuild the index with 'medledger rebuild'", number, id)
-	}
-	return records[0], nil
+	return r, err
 }
 
-// Rebuild makes the index of the store in a folder again from its records.
+// errIndex says that the index contradicts the records.
+var errIndex = errors.New("the event store's index is wrong; make it again with 'medledger rebuild'")
+
+// orClosed returns ErrClosed if an error came of the store's being closed.
+func (s *Store) orClosed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(s.usable(), err)
+}
+
+// Rebuild makes the index of the store in a folder again from its records. The
+// store must not be open (ErrLocked). A crash or a cancelled context leaves a
+// part of the index, which the next Open completes.
 func Rebuild(ctx context.Context, c Config) error {
 	if c.IndexDir == "" {
 		c.IndexDir = c.Dir

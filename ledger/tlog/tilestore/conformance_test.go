@@ -127,7 +127,7 @@ func newStorage(t *testing.T) (*tilestore.Storage, *tilestore.Admin) {
 	admin := tilestore.NewAdmin(time.Now, storage.NewTreeID)
 	return tilestore.NewStorage(admin, func(id int64) (*tilestore.Tree, error) {
 		none := func(context.Context, uint64, int) ([]tlog.Hash, error) { return nil, nil }
-		tiles := tilestore.NewTiles(disk.OS{}, filepath.Join(t.TempDir(), "log"), none, 0, slog.New(slog.DiscardHandler))
+		tiles := tilestore.NewTiles(disk.OS{}, filepath.Join(t.TempDir(), "log"), none, tilestore.DefaultCacheTiles, slog.New(slog.DiscardHandler))
 		return tilestore.NewTree(tilestore.TreeConfig{ID: id, Leaves: &memory{}, Tiles: tiles})
 	}), admin
 }

@@ -45,11 +45,13 @@ func (t *Tiles) Mark() (uint64, error) {
 
 // Forget takes back the durable mark, because tiles that it vouches for are about
 // to be written again. A crash before it leaves the mark with the tiles as they
-// were, one after it no mark, so that all tiles are computed again.
+// were, one after it no mark, so that all tiles are computed again. The folder is
+// synced even if the mark is not there: an earlier Forget may have failed there,
+// and a crash would then bring the mark back.
 func (t *Tiles) Forget() error {
 	err := t.fsys.Remove(filepath.Join(t.dir, markFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = nil
 	}
 	if err := errors.Join(err, t.fsys.SyncDir(t.dir)); err != nil {
 		return fmt.Errorf("removing the mark of synced tiles: %w", err)

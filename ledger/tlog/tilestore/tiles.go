@@ -1,24 +1,3 @@
-// Package tilestore is Trillian's storage for medledger's logs: a
-// storage.LogStorage and a storage.AdminStorage (Trillian v1.8.0) for trees of
-// type PREORDERED_LOG. Only ledger/tlog calls it.
-//
-// It keeps no second copy of anything. Leaves stay where the event store put
-// them (Leaves); tree nodes are kept as C2SP tlog-tiles (Tiles), so that the
-// folder of tiles is Trillian's node table and the log's public read API at
-// once. Nodes are derived from leaves: a tile that is lost or damaged is
-// computed again, and none is synced on the hot path.
-//
-// The files under a Tiles folder are
-//
-//	tile/L/N        full hash tiles, written once
-//	tile/L/N.p/W    at most one partial tile a level, the right edge; it is
-//	                renamed and appended to as it grows, so a reader with an older
-//	                checkpoint takes the first hashes of a wider tile
-//	synced          the durable mark: decimal N and a newline; every full tile
-//	                within the first N leaves has been synced
-//
-// named as verifier/proof specifies. Entry bundles are not stored; they are
-// made from the leaves when asked for.
 package tilestore
 
 import (
@@ -39,7 +18,7 @@ import (
 	"github.com/medledger/medledger/verifier/proof"
 )
 
-// DefaultCacheTiles is the number of full tiles kept in memory, 16 KiB each.
+// DefaultCacheTiles is how many full tiles a log keeps in memory: 16 MiB.
 const DefaultCacheTiles = 1024
 
 // ErrDamaged is wrapped by the errors of a tile that could neither be read nor
@@ -80,11 +59,9 @@ type partial struct {
 	width int
 }
 
-// NewTiles returns the tiles in a folder, as yet of an empty tree: call Load next. A cacheTiles of 0 means DefaultCacheTiles.
+// NewTiles returns the tiles in a folder, as yet of an empty tree: call Load
+// next. It keeps up to cacheTiles full tiles in memory, of 16 KiB each.
 func NewTiles(fsys disk.FS, dir string, hashes HashReader, cacheTiles int, logger *slog.Logger) *Tiles {
-	if cacheTiles <= 0 {
-		cacheTiles = DefaultCacheTiles
-	}
 	t := &Tiles{fsys: fsys, dir: filepath.Clean(dir), hashes: hashes, logger: logger, cache: newCache(cacheTiles)}
 	for level := range levels {
 		t.edge[level].Store(&tile{level: level})

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/verifier/life"
+	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -36,6 +36,9 @@ type History struct {
 	now     events.Timestamp
 	rotated uint64 // index of the last announcement
 
+	destroyed map[events.ID]bool
+	signers   []*statement.Signer // of the events
+
 	Ledger                                      events.ID
 	Admin, Clinician, Patient, Clerk, Recipient events.ID
 	Organisation, Person                        events.ID
@@ -46,7 +49,7 @@ func New(seed string) *History { return NewOf(Origin, seed) }
 
 // NewOf is New for a log of another name.
 func NewOf(origin, seed string) *History {
-	h := &History{origin: origin, now: events.At(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC))}
+	h := &History{origin: origin, destroyed: make(map[events.ID]bool), now: events.At(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC))}
 	h.LogSigner, h.Verifier, h.VKey = LogKey(origin, seed)
 	h.Signer = StatementKey(seed)
 	for _, id := range []*events.ID{&h.Ledger, &h.Admin, &h.Clinician, &h.Patient, &h.Clerk, &h.Recipient, &h.Organisation, &h.Person} {
@@ -101,9 +104,10 @@ func (h *History) ID() events.ID {
 	return events.DerivedID(digest[:])
 }
 
-// Decision returns a decision on the state before the next event.
-func (h *History) Decision() events.Decision {
-	return events.Decision{Position: uint64(len(h.Events)), Rule: "test", Rules: life.Rules}
+// Decision returns a decision by the given rule on the state before the next
+// event.
+func (h *History) Decision(rule string) events.Decision {
+	return events.Decision{Position: uint64(len(h.Events)), Rule: rule, Rules: decision.Version}
 }
 
 // Event makes the next event without adding it.
@@ -130,7 +134,11 @@ func (h *History) Put(e events.Event, signer *statement.Signer) {
 	must(err)
 	h.Events = append(h.Events, e)
 	h.Statements = append(h.Statements, raw)
+	h.signers = append(h.signers, signer)
 }
+
+// Signed returns the signer of the i-th event.
+func (h *History) Signed(i int) *statement.Signer { return h.signers[i] }
 
 // Resign signs the i-th event again after change has changed it.
 func (h *History) Resign(i int, signer *statement.Signer, change func(*events.Event)) {
@@ -152,9 +160,9 @@ func (h *History) Open() *History {
 }
 
 func (h *History) register(actor events.ID, role events.Role, patient events.ID) {
-	d := &events.ActorRegistered{By: h.Admin, Decision: h.Decision(), Organisation: h.Organisation, Role: role, Patient: patient}
+	d := &events.ActorRegistered{By: h.Admin, Decision: h.Decision("administrator"), Organisation: h.Organisation, Role: role, Patient: patient}
 	if actor == h.Admin {
-		d.By = events.ID{}
+		d.By, d.Decision.Rule = events.ID{}, decision.Founding
 	}
 	h.Add(actor, d)
 }
@@ -164,7 +172,7 @@ func (h *History) Originate() events.ID {
 	record := h.ID()
 	h.Add(record, &events.RecordOriginated{
 		Actor: h.Clinician, Commitment: sha256.Sum256(record[:]), Confidentiality: events.Normal,
-		Decision: h.Decision(), Kind: events.KindChart, Organisation: h.Organisation, Patient: h.Person, Size: 1024,
+		Decision: h.Decision("staff-originates"), Kind: events.KindChart, Organisation: h.Organisation, Patient: h.Person, Size: 1024,
 	})
 	return record
 }
@@ -172,39 +180,44 @@ func (h *History) Originate() events.ID {
 // Amend makes a version of a record.
 func (h *History) Amend(record events.ID, version uint32) {
 	h.Add(record, &events.RecordAmended{
-		Actor: h.Clinician, Commitment: sha256.Sum256(record[:]), Decision: h.Decision(), Size: 2048, Version: version,
+		Actor: h.Clinician, Commitment: sha256.Sum256(record[:]), Decision: h.Decision("staff-amends"), Size: 2048, Version: version,
 	})
 }
 
 // Access reads a record.
 func (h *History) Access(record events.ID) {
-	h.Add(record, &events.RecordAccessed{Actor: h.Clinician, Decision: h.Decision(), Purpose: events.PurposeTreatment, Version: 1})
+	h.Add(record, &events.RecordAccessed{Actor: h.Clinician, Decision: h.Decision("treatment"), Purpose: events.PurposeTreatment, Version: 1})
 }
 
-// Refuse refuses an access.
+// Refuse refuses an access to a record that lives or is destroyed.
 func (h *History) Refuse(record events.ID) {
-	h.Add(record, &events.AccessRefused{Action: events.ActionAccess, Actor: h.Clerk, Decision: h.Decision(), Purpose: events.PurposeTreatment})
+	reason := decision.RefusedRole
+	if h.destroyed[record] {
+		reason = decision.RefusedDestroyed
+	}
+	h.Add(record, &events.AccessRefused{Action: events.ActionAccess, Actor: h.Clerk, Decision: h.Decision(reason), Purpose: events.PurposeTreatment})
 }
 
 // Share discloses a record and has it received.
 func (h *History) Share(record events.ID) {
 	share := h.ID()
 	h.Add(record, &events.RecordDisclosed{
-		Actor: h.Clinician, Decision: h.Decision(), Purpose: events.PurposeTreatment, Recipient: h.Recipient,
+		Actor: h.Clinician, Decision: h.Decision("staff-discloses"), Purpose: events.PurposeTreatment, Recipient: h.Recipient,
 		Share: share, Until: h.now.Add(24 * time.Hour), Version: 1,
 	})
-	h.Add(record, &events.RecordReceived{Actor: h.Recipient, Decision: h.Decision(), Share: share, Version: 1})
+	h.Add(record, &events.RecordReceived{Actor: h.Recipient, Decision: h.Decision("shared"), Share: share, Version: 1})
 }
 
 // Destroy destroys a record of so many versions.
 func (h *History) Destroy(record events.ID, versions uint32) {
 	destruction := h.ID()
+	h.destroyed[record] = true
 	h.Add(record, &events.DestructionStarted{
-		Actor: h.Clerk, Approver: h.Admin, Decision: h.Decision(), Destruction: destruction,
+		Actor: h.Clerk, Approver: h.Admin, Decision: h.Decision("two-persons"), Destruction: destruction,
 		Ground: events.GroundPatientRequest, Versions: versions,
 	})
 	h.Add(record, &events.RecordDestroyed{
-		Custody: events.CustodyFile, Destruction: destruction, Keys: versions + 1, Method: events.MethodCryptographicErase,
+		Custody: events.CustodyFile, Destruction: destruction, Keys: versions, Method: events.MethodCryptographicErase,
 	})
 }
 

@@ -112,8 +112,9 @@ func (h *History) Records() []segment.Record {
 func Segment(base uint64, records []segment.Record, sealed bool) []byte {
 	b := segment.AppendHeader(nil, base)
 	var offsets []uint32
-	for _, r := range records {
+	for i, r := range records {
 		offsets = append(offsets, uint32(len(b)))
+		r.Number = base + uint64(i)
 		b = r.Append(b)
 	}
 	if sealed {

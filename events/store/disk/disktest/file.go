@@ -146,7 +146,7 @@ func (f *file) Sync() error {
 	}
 	err := f.fs.call("sync", f.name, func() error { f.node.sync(); return nil }, nil)
 	if err != nil {
-		f.node.writes = nil // nothing will ever write them
+		f.node.giveUp()
 	}
 	return err
 }

@@ -11,9 +11,10 @@
 //     everything in a folder whose own entry was not made durable in its parent.
 //
 // Of everything later a crash keeps nothing, or some of it (Loss). A Sync that
-// failed loses for good what it was to make durable, although reading still
-// returns it and a second Sync succeeds, as Linux does: a program that tries
-// again is found out by the next crash.
+// failed loses for good the bytes that it was to make durable, although reading
+// still returns them and a second Sync succeeds, as Linux does: a program that
+// tries again, or one that is started again and believes what it reads, is found
+// out by the next crash.
 //
 // # A fault table
 //
@@ -43,6 +44,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/medledger/medledger/events/store/disk"
@@ -174,6 +176,9 @@ func (f *FS) find(op, name string) (*node, error) {
 	at := f.root
 	for _, part := range parts(name) {
 		next, ok := at.entries[part]
+		if !at.folder {
+			return nil, &fs.PathError{Op: op, Path: name, Err: syscall.ENOTDIR}
+		}
 		if !ok {
 			return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
 		}
@@ -190,7 +195,7 @@ func (f *FS) parent(op, name string) (dir *node, base string, err error) {
 	}
 	dir, err = f.find(op, filepath.Dir(name))
 	if err == nil && !dir.folder {
-		err = &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
+		err = &fs.PathError{Op: op, Path: name, Err: syscall.ENOTDIR}
 	}
 	return dir, elements[len(elements)-1], err
 }
@@ -277,7 +282,7 @@ func (f *FS) Remove(name string) error {
 			return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
 		}
 		if len(n.entries) > 0 {
-			return &fs.PathError{Op: "remove", Path: name, Err: errors.New("directory not empty")}
+			return &fs.PathError{Op: "remove", Path: name, Err: syscall.ENOTEMPTY}
 		}
 		dir.change(change{base, nil})
 		return nil
@@ -298,7 +303,7 @@ func (f *FS) MkdirAll(name string, perm fs.FileMode) error {
 				at.change(change{part, next})
 			}
 			if !next.folder {
-				return &fs.PathError{Op: "mkdir", Path: name, Err: fs.ErrExist}
+				return &fs.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
 			}
 			at = next
 		}

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"slices"
 )
 
 // sector is what a disk writes whole or not at all, in bytes.
@@ -87,6 +88,12 @@ func (n *node) sync() {
 	n.writes = nil
 }
 
+// giveUp forgets what was written since the last sync: nothing will ever write
+// it. Sizes are the file system's own affair, which it does not give up.
+func (n *node) giveUp() {
+	n.writes = slices.DeleteFunc(n.writes, func(w write) bool { return w.data != nil })
+}
+
 // Loss says what a crash keeps of what was not made durable.
 type Loss string
 
@@ -165,10 +172,10 @@ func (w write) sectors() []write {
 		return []write{w}
 	}
 	var all []write
-	for len(w.data) > 0 {
-		n := min(sector-int(w.at%sector), len(w.data))
-		all = append(all, write{w.at, w.data[:n]})
-		w.at, w.data = w.at+int64(n), w.data[n:]
+	for at, data := w.at, w.data; len(data) > 0; {
+		n := min(sector-int(at%sector), len(data))
+		all = append(all, write{at, data[:n]})
+		at, data = at+int64(n), data[n:]
 	}
 	return all
 }

@@ -1,4 +1,4 @@
-package bench
+package load
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,62 +17,13 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 )
 
-// Line is a line of what --load writes to stdout, as a JSON object: what was
-// promised to a caller. It is written with one call, after the ledger has
-// answered and before the caller goes on, so whoever kills the process knows
-// everything that it may not have lost. Of the three kinds of line only one kind
-// of field is set.
-type Line struct {
-	// Opened is how many events the log had when it was opened, which took
-	// Micros microseconds. It is the first line.
-	Opened *uint64 `json:"opened,omitempty"`
-	Micros int64   `json:"micros,omitempty"`
-	// Ack is an event that the ledger answered with.
-	Ack *Ack `json:"ack,omitempty"`
-	// None is the id of something that was refused for good and that no event
-	// may ever mention: the correlation of a command, or an actor that there is
-	// not.
-	None events.ID `json:"none,omitzero"`
-}
-
-// Ack is an event that is durable and in the log.
-type Ack struct {
-	Event     events.ID     `json:"event"`
-	Index     uint64        `json:"index"`
-	Statement events.Digest `json:"statement"` // its SHA-256
-	Type      events.Type   `json:"type"`
-	Record    events.ID     `json:"record,omitzero"`
-	// Version is the version of the record that the event made, with a content
-	// of the given SHA-256.
-	Version uint32        `json:"version,omitempty"`
-	Content events.Digest `json:"content,omitzero"`
-	// Key is the idempotency key of the command, if it was an origination with
-	// one: Repeat gives the same command again.
-	Key     string    `json:"key,omitempty"`
-	Actor   events.ID `json:"actor,omitzero"`
-	Patient events.ID `json:"patient,omitzero"`
-}
-
-// Repeat gives the command of an origination again, which must answer with the
-// same event.
-func (a Ack) Repeat(ctx context.Context, l *ledger.Ledger) (*ledger.Result, error) {
-	return l.Originate(ctx, ledger.Command{Actor: a.Actor, IdempotencyKey: a.Key}, origination(a.Patient), bytes.NewReader(contentOf(a.Key)))
-}
-
-// contentOf returns the content of an origination with an idempotency key.
-func contentOf(key string) []byte {
-	b := make([]byte, contentSize)
-	rand.NewChaCha8(sha256.Sum256([]byte(key))).Read(b) // never fails
-	return b
-}
-
 // pool is how many records the load works on at a time: few, so that commands
 // meet on the same record.
 const pool = 100
 
-// load is a mixed load on a ledger, until its context ends.
-type load struct {
-	*scene
+// mixed is a mixed load on a ledger, until its context ends.
+type mixed struct {
+	*Scene
 	name string // tells the idempotency keys of this load from another's
 
 	mu      sync.Mutex
@@ -82,10 +32,10 @@ type load struct {
 	keys    atomic.Int64
 }
 
-// Load opens the ledger in a folder and puts a mixed load on it until ctx ends,
+// run opens the ledger in a folder and puts a mixed load on it until ctx ends,
 // when it finishes the commands that are under way and closes the ledger. It
 // writes a Line to out for everything that it was promised.
-func Load(ctx context.Context, config ledger.Config, workers int, out io.Writer) (err error) {
+func run(ctx context.Context, config ledger.Config, workers int, out io.Writer) (err error) {
 	start := time.Now()
 	opened, err := ledger.Open(ctx, config)
 	if err != nil {
@@ -94,24 +44,23 @@ func Load(ctx context.Context, config ledger.Config, workers int, out io.Writer)
 	took := time.Since(start)
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	size := opened.Log().Published().Checkpoint.Size
-	s, err := enter(ctx, opened)
+	s, err := Enter(ctx, opened)
 	if err != nil {
 		return err
 	}
-	if err := s.survey(ctx, size-min(size, 2048)); err != nil {
+	if err := s.Survey(ctx, size-min(size, 2048)); err != nil {
 		return err
 	}
 	s.records = s.records[max(len(s.records)-pool, 0):]
-	l := &load{scene: s, name: events.MustNewID().String(), out: out}
+	l := &mixed{Scene: s, name: events.MustNewID().String(), out: out}
 	if err := l.write(Line{Opened: &size, Micros: took.Microseconds()}); err != nil {
 		return err
 	}
 	commands := context.WithoutCancel(ctx)
-	_, err = drive(commands, uint64(start.UnixNano()), workers, until(ctx.Done()), l.act)
-	return err
+	return Drive(commands, uint64(start.UnixNano()), workers, Until(ctx.Done()), l.act)
 }
 
-func (l *load) write(line Line) error {
+func (l *mixed) write(line Line) error {
 	raw, err := json.Marshal(line)
 	if err != nil {
 		return err
@@ -128,22 +77,22 @@ func (l *load) write(line Line) error {
 // says.
 var acts = []struct {
 	weight int
-	do     func(*load, context.Context, *worker) error
+	do     func(*mixed, context.Context, *Worker) error
 }{
-	{240, (*load).create},
-	{80, (*load).createWithKey},
-	{200, (*load).amend},
-	{60, (*load).amendTogether},
-	{199, (*load).access},
-	{80, (*load).accessRefused},
-	{40, (*load).accessByNobody},
-	{60, (*load).share},
-	{40, (*load).destroy},
-	{1, (*load).rotate},
+	{240, (*mixed).create},
+	{80, (*mixed).createWithKey},
+	{200, (*mixed).amend},
+	{60, (*mixed).amendTogether},
+	{199, (*mixed).access},
+	{80, (*mixed).accessRefused},
+	{40, (*mixed).accessByNobody},
+	{60, (*mixed).share},
+	{40, (*mixed).destroy},
+	{1, (*mixed).rotate},
 }
 
-func (l *load) act(ctx context.Context, w *worker) error {
-	if l.known() < pool/2 {
+func (l *mixed) act(ctx context.Context, w *Worker) error {
+	if l.Known() < pool/2 {
 		return l.create(ctx, w)
 	}
 	n := w.IntN(1000)
@@ -156,13 +105,13 @@ func (l *load) act(ctx context.Context, w *worker) error {
 }
 
 // command is a command that its events can be told by.
-func (l *load) command(actor events.ID) ledger.Command {
+func (l *mixed) command(actor events.ID) ledger.Command {
 	return ledger.Command{Actor: actor, Correlation: events.MustNewID()}
 }
 
 // settle writes down how a command was answered. An answer that this load cannot
 // have brought about is returned.
-func (l *load) settle(c ledger.Command, r *ledger.Result, err error, ack Ack) error {
+func (l *mixed) settle(c ledger.Command, r *ledger.Result, err error, ack Ack) error {
 	var refused *ledger.RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -177,7 +126,7 @@ func (l *load) settle(c ledger.Command, r *ledger.Result, err error, ack Ack) er
 	return err
 }
 
-func (l *load) acknowledge(r *ledger.Result, ack Ack) error {
+func (l *mixed) acknowledge(r *ledger.Result, ack Ack) error {
 	ack.Event, ack.Index, ack.Type = r.Event.ID, r.Index, r.Event.Type
 	ack.Statement = sha256.Sum256(r.Statement)
 	if _, isActor := r.Event.Data.(*events.ActorRegistered); !isActor {
@@ -186,9 +135,9 @@ func (l *load) acknowledge(r *ledger.Result, ack Ack) error {
 	return l.write(Line{Ack: &ack})
 }
 
-func (l *load) create(ctx context.Context, w *worker) error {
-	c, content := l.command(l.clinician), w.fresh()
-	r, err := l.Originate(ctx, c, origination(events.MustNewID()), bytes.NewReader(content))
+func (l *mixed) create(ctx context.Context, w *Worker) error {
+	c, content := l.command(l.Clinician), w.Fresh()
+	r, err := l.Originate(ctx, c, Origination(events.MustNewID()), bytes.NewReader(content))
 	if err := l.settle(c, r, err, Ack{Version: 1, Content: sha256.Sum256(content)}); err != nil || r == nil {
 		return err
 	}
@@ -198,31 +147,31 @@ func (l *load) create(ctx context.Context, w *worker) error {
 
 // keep adds a record to those that the load works on, in place of another if
 // there are enough.
-func (l *load) keep(record events.ID, w *worker) {
-	if l.known() >= pool {
-		l.take(w)
+func (l *mixed) keep(record events.ID, w *Worker) {
+	if l.Known() >= pool {
+		l.Take(w)
 	}
-	l.add(record)
+	l.Add(record)
 }
 
 // createWithKey gives the same command twice at the same time, and the same key
 // with another content.
-func (l *load) createWithKey(ctx context.Context, w *worker) error {
+func (l *mixed) createWithKey(ctx context.Context, w *Worker) error {
 	key := fmt.Sprintf("%s-%d", l.name, l.keys.Add(1))
 	patient, content := events.MustNewID(), contentOf(key)
-	ack := Ack{Version: 1, Content: sha256.Sum256(content), Key: key, Actor: l.clinician, Patient: patient}
+	ack := Ack{Version: 1, Content: sha256.Sum256(content), Key: key, Actor: l.Clinician, Patient: patient}
 	err := together(func() error {
-		c := l.command(l.clinician)
+		c := l.command(l.Clinician)
 		c.IdempotencyKey = key
-		r, err := l.Originate(ctx, c, origination(patient), bytes.NewReader(content))
+		r, err := l.Originate(ctx, c, Origination(patient), bytes.NewReader(content))
 		return l.settle(c, r, err, ack)
 	})
 	if err != nil {
 		return err
 	}
-	c := l.command(l.clinician)
+	c := l.command(l.Clinician)
 	c.IdempotencyKey = key
-	r, err := l.Originate(ctx, c, origination(patient), bytes.NewReader(w.fresh()))
+	r, err := l.Originate(ctx, c, Origination(patient), bytes.NewReader(w.Fresh()))
 	if err == nil {
 		return fmt.Errorf("event %d answered a command with another content", r.Index)
 	}
@@ -236,18 +185,18 @@ func together(f func() error) error {
 	return errors.Join(f(), <-other)
 }
 
-func (l *load) amend(ctx context.Context, w *worker) error {
-	return l.amendRecord(ctx, l.pick(w), bytes.Clone(w.fresh()))
+func (l *mixed) amend(ctx context.Context, w *Worker) error {
+	return l.amendRecord(ctx, l.Pick(w), bytes.Clone(w.Fresh()))
 }
 
 // amendTogether has two people amend the same record at the same time.
-func (l *load) amendTogether(ctx context.Context, w *worker) error {
-	record, content := l.pick(w), bytes.Clone(w.fresh())
+func (l *mixed) amendTogether(ctx context.Context, w *Worker) error {
+	record, content := l.Pick(w), bytes.Clone(w.Fresh())
 	return together(func() error { return l.amendRecord(ctx, record, content) })
 }
 
-func (l *load) amendRecord(ctx context.Context, record events.ID, content []byte) error {
-	c := l.command(l.clinician)
+func (l *mixed) amendRecord(ctx context.Context, record events.ID, content []byte) error {
+	c := l.command(l.Clinician)
 	r, err := l.Amend(ctx, c, ledger.Amendment{Record: record}, bytes.NewReader(content))
 	ack := Ack{Content: sha256.Sum256(content)}
 	if err == nil {
@@ -256,25 +205,25 @@ func (l *load) amendRecord(ctx context.Context, record events.ID, content []byte
 	return l.settle(c, r, err, ack)
 }
 
-func (l *load) access(ctx context.Context, w *worker) error {
-	return l.accessBy(ctx, l.clinician, l.pick(w))
+func (l *mixed) access(ctx context.Context, w *Worker) error {
+	return l.accessBy(ctx, l.Clinician, l.Pick(w))
 }
 
-func (l *load) accessRefused(ctx context.Context, w *worker) error {
-	return l.accessBy(ctx, l.recipient, l.pick(w))
+func (l *mixed) accessRefused(ctx context.Context, w *Worker) error {
+	return l.accessBy(ctx, l.Recipient, l.Pick(w))
 }
 
 // accessByNobody asks in the name of an actor that does not exist: neither the
 // command nor the name may reach the log.
-func (l *load) accessByNobody(ctx context.Context, w *worker) error {
+func (l *mixed) accessByNobody(ctx context.Context, w *Worker) error {
 	nobody := events.MustNewID()
-	if err := l.accessBy(ctx, nobody, l.pick(w)); err != nil {
+	if err := l.accessBy(ctx, nobody, l.Pick(w)); err != nil {
 		return err
 	}
 	return l.write(Line{None: nobody})
 }
 
-func (l *load) accessBy(ctx context.Context, actor, record events.ID) error {
+func (l *mixed) accessBy(ctx context.Context, actor, record events.ID) error {
 	c := l.command(actor)
 	r, err := l.Access(ctx, c, ledger.Reading{Record: record, Purpose: events.PurposeTreatment})
 	if err != nil {
@@ -285,7 +234,7 @@ func (l *load) accessBy(ctx context.Context, actor, record events.ID) error {
 
 // released reads a content to its end and writes its event down. A destruction
 // may cut the reading short.
-func (l *load) released(c ledger.Command, r *ledger.Release) error {
+func (l *mixed) released(c ledger.Command, r *ledger.Release) error {
 	_, err := io.Copy(io.Discard, r.Content.Reader)
 	if err = errors.Join(err, r.Content.Reader.Close()); err != nil && !errors.Is(err, vault.ErrDestroyed) {
 		return err
@@ -294,16 +243,16 @@ func (l *load) released(c ledger.Command, r *ledger.Release) error {
 }
 
 // share discloses a record and has the recipient receive it.
-func (l *load) share(ctx context.Context, w *worker) error {
-	c, record := l.command(l.clinician), l.pick(w)
+func (l *mixed) share(ctx context.Context, w *Worker) error {
+	c, record := l.command(l.Clinician), l.Pick(w)
 	r, err := l.Disclose(ctx, c, ledger.Disclosure{
-		Record: record, Recipient: l.recipient, Purpose: events.PurposeTreatment,
+		Record: record, Recipient: l.Recipient, Purpose: events.PurposeTreatment,
 		Until: events.At(time.Now().Add(time.Hour)),
 	})
 	if err := l.settle(c, r, err, Ack{}); err != nil || r == nil {
 		return err
 	}
-	c = l.command(l.recipient)
+	c = l.command(l.Recipient)
 	received, err := l.Receive(ctx, c, record, r.Event.Data.(*events.RecordDisclosed).Share)
 	if err != nil {
 		return l.settle(c, nil, err, Ack{})
@@ -312,14 +261,14 @@ func (l *load) share(ctx context.Context, w *worker) error {
 }
 
 // destroy destroys a record that others may be at work on.
-func (l *load) destroy(ctx context.Context, w *worker) error {
-	c, record := l.command(l.clerk), l.take(w)
-	r, err := l.Destroy(ctx, c, ledger.Destruction{Record: record, Approver: l.administrator, Ground: events.GroundRetentionEnded})
+func (l *mixed) destroy(ctx context.Context, w *Worker) error {
+	c, record := l.command(l.Clerk), l.Take(w)
+	r, err := l.Destroy(ctx, c, ledger.Destruction{Record: record, Approver: l.Administrator, Ground: events.GroundRetentionEnded})
 	return l.settle(c, r, err, Ack{})
 }
 
 // rotate replaces the statement key, one rotation at a time.
-func (l *load) rotate(ctx context.Context, _ *worker) error {
+func (l *mixed) rotate(ctx context.Context, _ *Worker) error {
 	if !l.rotates.TryLock() {
 		return nil
 	}
