@@ -28,7 +28,8 @@ type RecordDestroyed struct {
 	Custody string `json:"custody"`
 	// Destruction is the destruction that this completes.
 	Destruction ID `json:"destruction"`
-	// Keys is how many keys were destroyed.
+	// Keys is how many keys were destroyed: one for each version, and perhaps
+	// some of versions that were being added and never came to be.
 	Keys uint32 `json:"keys"`
 	// Method is how: "cryptographic-erase" (NIST SP 800-88).
 	Method string `json:"method"`

@@ -53,15 +53,23 @@ func (l *Ledger) perform(ctx context.Context, c Command, p *proposal) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	return r, refusal(r)
+	if err := refusal(r, p.request); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-// refusal returns a RefusedError if the result is one.
-func refusal(r *Result) error {
-	if refused, ok := r.Event.Data.(*events.AccessRefused); ok {
-		return &RefusedError{Reason: refused.Decision.Rule, Result: r}
+// refusal returns a RefusedError if the result is one. It is ErrKeyReused if
+// something else was refused than what is asked for now.
+func refusal(r *Result, asked decision.Request) error {
+	refused, ok := r.Event.Data.(*events.AccessRefused)
+	if !ok {
+		return nil
 	}
-	return nil
+	if refused.Action != asked.Action || r.Event.Subject != asked.Record && r.Event.Subject != asked.Actor {
+		return ErrKeyReused
+	}
+	return &RefusedError{Reason: refused.Decision.Rule, Result: r}
 }
 
 func (l *Ledger) commandID(c Command) (events.ID, error) {
@@ -74,11 +82,14 @@ func (l *Ledger) commandID(c Command) (events.ID, error) {
 	return l.keys.commandID(c.Actor, c.IdempotencyKey), nil
 }
 
-// underRules wraps the making of an event's data with the decision that comes
-// before it: what is refused becomes a refusal, about the record if there is
-// one and else about the actor.
-func underRules(r decision.Request, permitted func(*life.State, moment, events.Decision) (events.ID, events.Data, error)) func(*life.State, moment) (events.ID, events.Data, error) {
-	return func(s *life.State, now moment) (events.ID, events.Data, error) {
+// permitted makes an event of what the rules permit.
+type permitted func(*life.State, moment, events.Decision) (events.ID, events.Data, error)
+
+// underRules proposes what the rules are asked about first. What they refuse
+// becomes a refusal: about the record if there is one, else about the actor.
+func underRules(request decision.Request, event permitted) *proposal {
+	return &proposal{request: request, decide: func(s *life.State, now moment) (events.ID, events.Data, error) {
+		r := request
 		r.At = now.time
 		o := decision.Decide(s, r)
 		trace := events.Decision{Position: now.index, Rule: o.Rule, Rules: decision.Version}
@@ -86,7 +97,7 @@ func underRules(r decision.Request, permitted func(*life.State, moment, events.D
 		case o.Rule == decision.RefusedUnknownActor:
 			return events.ID{}, nil, ErrUnknownActor
 		case o.Permit:
-			return permitted(s, now, trace)
+			return event(s, now, trace)
 		}
 		subject := r.Record
 		if s.Record(subject) == nil {
@@ -99,7 +110,7 @@ func underRules(r decision.Request, permitted func(*life.State, moment, events.D
 		return subject, &events.AccessRefused{
 			Action: r.Action, Actor: r.Actor, Decision: trace, Purpose: purpose, Share: knownShare(s, r),
 		}, nil
-	}
+	}}
 }
 
 // knownShare is the share of a request if the ledger issued it: what somebody

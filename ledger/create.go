@@ -8,6 +8,7 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 )
@@ -44,10 +45,10 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 	if err := refuseForeign(folder, config); err != nil {
 		return nil, err
 	}
-	if err := createKeys(folder, config.FS, config.Random, origin); err != nil {
+	if err := prepare(folder, config, origin); err != nil {
 		return nil, err
 	}
-	l, err := open(ctx, config, origin)
+	l, err := open(ctx, config, origin, creating)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +57,16 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 		return nil, err
 	}
 	return founding, folder.mark(config.FS, origin)
+}
+
+// prepare makes the keys of a new ledger. Two at once would mix theirs.
+func prepare(f Folder, config Config, origin string) (err error) {
+	release, err := segment.Lock(storeConfig(f, config, 0))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	return createKeys(f, config.FS, config.Random, origin)
 }
 
 // refuseForeign keeps a new ledger out of a folder with somebody else's files.

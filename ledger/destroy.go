@@ -26,14 +26,12 @@ func (l *Ledger) Destroy(ctx context.Context, c Command, d Destruction) (*Result
 		return nil, err
 	}
 	request := decision.Request{Action: events.ActionDestroy, Actor: c.Actor, Record: d.Record, Approver: d.Approver}
-	started, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
-			return d.Record, &events.DestructionStarted{
-				Actor: c.Actor, Approver: d.Approver, Decision: trace, Destruction: id,
-				Ground: d.Ground, Versions: s.Record(d.Record).Versions,
-			}, nil
-		}),
-	})
+	started, err := l.perform(ctx, c, underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
+		return d.Record, &events.DestructionStarted{
+			Actor: c.Actor, Approver: d.Approver, Decision: trace, Destruction: id,
+			Ground: d.Ground, Versions: s.Record(d.Record).Versions,
+		}, nil
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +50,11 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	keys, err := l.vault.Destroy(ctx, record)
 	if err != nil {
 		return nil, fmt.Errorf("destroying the record's keys; it is completed at the next start: %w", err)
+	}
+	var versions uint32
+	l.view(func(s *life.State) { versions = s.Record(record).Versions })
+	if uint32(keys) < versions {
+		return nil, fmt.Errorf("the vault destroyed %d keys of a record with %d versions, so others may be elsewhere: %w", keys, versions, ErrNoVault)
 	}
 	return l.perform(ctx, c, &proposal{
 		id: l.keys.completionID(destruction),

@@ -37,6 +37,8 @@ var (
 	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
 	// ErrOtherOrigin says that parts of a folder belong to different ledgers.
 	ErrOtherOrigin = errors.New("parts of the folder belong to another ledger; put back the right ones")
+	// ErrNoVault says that the vault of a ledger is not where it was.
+	ErrNoVault = errors.New("the ledger's vault is missing; mount it, or restore it from a backup")
 	// ErrEmpty says that the folder is marked as a ledger's, but holds no event.
 	ErrEmpty = errors.New("the ledger's event store is empty; restore it from a backup")
 )

@@ -44,17 +44,21 @@ func newAttempt(t *testing.T) *attempt {
 	}
 	// SQLite's files are the operating system's: what it wrote survives every
 	// crash here, so that its files are ahead of all others.
-	a.config = ledger.Config{Dir: t.TempDir(), FS: a.fsys, Logger: slog.New(slog.DiscardHandler)}
-	for _, dir := range []string{"keys", "store", "vault"} {
-		if err := os.Mkdir(filepath.Join(a.config.Dir, dir), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	a.config = ledger.Config{Dir: folder(t), FS: a.fsys, Logger: slog.New(slog.DiscardHandler)}
 	var err error
 	if a.founding, err = ledger.Create(t.Context(), a.config, origin); err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// folder makes the folders that SQLite needs in the real file system.
+func folder(t *testing.T) string {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // work does a little of everything and goes on, as callers would, whatever
@@ -180,7 +184,14 @@ func TestFaults(t *testing.T) {
 			failed, failure := a.fsys.Failed(), a.fsys.Failure()
 			a.fsys.FailNone()
 			loss := disktest.Losses[random.IntN(len(disktest.Losses))]
-			a.fsys.Crash(loss, random)
+			// Every other time only the process restarts, signs what it finds in
+			// the page cache, and the machine crashes then.
+			if tried%2 == 1 {
+				failure += ", a restart"
+				a.restart(loss, random)
+			} else {
+				a.fsys.Crash(loss, random)
+			}
 			a.check(failure + ", " + string(effect) + ", " + string(loss))
 			tried++
 			if !failed {
@@ -192,6 +203,63 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	t.Logf("%d faults", tried)
+}
+
+// restart opens the ledger after a fault, has it acknowledge something, and
+// crashes the machine under it.
+func (a *attempt) restart(loss disktest.Loss, random *rand.Rand) {
+	l, err := ledger.Open(context.Background(), a.config)
+	if err != nil {
+		a.t.Fatalf("after a restart: %v", err)
+	}
+	r, err := l.Register(context.Background(), ledger.Command{Actor: a.founding.Administrator},
+		ledger.Registration{Role: events.RoleNurse, Organisation: a.founding.Organisation})
+	if err != nil {
+		a.t.Fatalf("after a restart: %v", err)
+	}
+	a.promised = append(a.promised, promise{r.Index, bytes.Clone(r.Statement)})
+	a.fsys.Crash(loss, random)
+	l.Close() // says that its files are dead
+}
+
+// TestFaultsInCreate fails every call while a ledger is made: made again, it is
+// whole.
+func TestFaultsInCreate(t *testing.T) {
+	random := rand.New(rand.NewPCG(2, 2))
+	stride := 3
+	if os.Getenv("MEDLEDGER_LONG") != "" {
+		stride = 1
+	}
+	for e, effect := range disktest.Effects {
+		for n := 1 + e; ; n += stride {
+			fsys := disktest.New()
+			config := ledger.Config{Dir: folder(t), FS: fsys, Logger: slog.New(slog.DiscardHandler)}
+			fsys.FailCall(n, effect)
+			_, err := ledger.Create(t.Context(), config, origin)
+			failed, failure := fsys.Failed(), fsys.Failure()
+			if !failed && err != nil {
+				t.Fatal(err)
+			}
+			fsys.FailNone()
+			fsys.Crash(disktest.Losses[random.IntN(len(disktest.Losses))], random)
+			if _, err := ledger.Create(t.Context(), config, origin); err != nil && !errors.Is(err, ledger.ErrExists) {
+				t.Fatalf("%s, %s: made again: %v", failure, effect, err)
+			}
+			l, err := ledger.Open(t.Context(), config)
+			if err != nil {
+				t.Fatalf("%s, %s: opened: %v", failure, effect, err)
+			}
+			if _, err := l.Founding(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+			if !failed {
+				break
+			}
+		}
+	}
 }
 
 // TestFullDisk fills the disk at several points: what is stored stays readable,

@@ -208,6 +208,13 @@ func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error)
 	return signers, nil
 }
 
+// copyKey authenticates the copy of the state.
+func (k *keys) copyKey() []byte {
+	mac := hmac.New(sha256.New, k.commands[:])
+	mac.Write([]byte("copy of the state\x00"))
+	return mac.Sum(nil)
+}
+
 // commandID derives the id of the event that a command leads to from who gives
 // it and the key they tell it apart by, so that a retry after a crash finds it.
 func (k *keys) commandID(actor events.ID, idempotencyKey string) events.ID {

@@ -64,16 +64,26 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// opening is what a ledger is opened for.
+type opening int
+
+const (
+	serving opening = iota
+	creating
+	rebuilding
+)
+
 // Ledger is an open ledger. Its methods may be called from several goroutines
 // at once.
 type Ledger struct {
-	config Config
-	folder Folder
-	origin string
-	keys   *keys
-	store  *segment.Store
-	log    *tlog.Log
-	vault  *vault.Vault
+	config  Config
+	folder  Folder
+	origin  string
+	opening opening
+	keys    *keys
+	store   *segment.Store
+	log     *tlog.Log
+	vault   *vault.Vault
 
 	// The decide stage writes under stateMu; everybody may read under it. The
 	// state can be ahead of what is durable by the turns in flight.
@@ -95,6 +105,8 @@ type Ledger struct {
 	closed bool
 	cause  error // why the ledger stopped
 
+	announced []events.StatementKey // last, when the ledger was opened
+	running   sync.Map              // commandName -> chan struct{}, closed when it is done
 	rotating  sync.Mutex
 	closeOnce sync.Once
 	closeErr  error

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -14,7 +17,7 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/lives"
 	"github.com/medledger/medledger/verifier/life"
-	"github.com/medledger/medledger/verifier/statement"
+	segmentformat "github.com/medledger/medledger/verifier/segment"
 )
 
 // Open opens the ledger in a data folder, and puts in order what a crash left:
@@ -29,7 +32,7 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := open(ctx, config, origin)
+	l, err := open(ctx, config, origin, serving)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +47,9 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 
 // open opens the parts of a ledger, whose folder need not be marked yet, and
 // starts its two stages.
-func open(ctx context.Context, config Config, origin string) (_ *Ledger, err error) {
+func open(ctx context.Context, config Config, origin string, how opening) (_ *Ledger, err error) {
 	l := &Ledger{
-		config: config, folder: Folder(config.Dir), origin: origin,
+		config: config, folder: Folder(config.Dir), origin: origin, opening: how,
 		proposals: make(chan *proposal), turns: make(chan *turn),
 		closing: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -61,10 +64,7 @@ func open(ctx context.Context, config Config, origin string) (_ *Ledger, err err
 	if err = l.openParts(ctx); err != nil {
 		return nil, err
 	}
-	if err = l.replay(ctx); err != nil {
-		return nil, err
-	}
-	if err = l.chooseSigner(ctx); err != nil {
+	if err = l.chooseSigner(); err != nil {
 		return nil, err
 	}
 	go l.decideLoop()
@@ -73,7 +73,8 @@ func open(ctx context.Context, config Config, origin string) (_ *Ledger, err err
 }
 
 // openParts opens the store first: its lock keeps other processes out of the
-// whole folder.
+// whole folder. The log comes after the state: nothing is signed that was not
+// verified.
 func (l *Ledger) openParts(ctx context.Context) error {
 	signed, err := signedSize(l.folder, l.config.FS, l.keys.verifier)
 	if err != nil {
@@ -83,9 +84,50 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the event store: %w", err)
 	}
-	l.log, err = tlog.Open(ctx, logConfig(l.folder, l.config, l.keys, l.store))
-	if err != nil {
+	if err := l.openState(ctx); err != nil {
+		return err
+	}
+	log := logConfig(l.folder, l.config, l.keys, l.store)
+	if l.opening == rebuilding {
+		if _, err := tlog.Rebuild(ctx, log); err != nil {
+			return fmt.Errorf("making the log's tiles again: %w", err)
+		}
+	}
+	if l.log, err = tlog.Open(ctx, log); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
+	}
+	if err := l.checkAnnouncements(ctx); err != nil {
+		return err
+	}
+	return l.openVault(ctx)
+}
+
+// openState loads the state's copy and replays the events that it lacks.
+func (l *Ledger) openState(ctx context.Context) (err error) {
+	if l.opening == rebuilding {
+		if err := lives.Remove(l.folder.Lives()); err != nil {
+			return err
+		}
+	}
+	l.lives, err = lives.Open(ctx, lives.Config{
+		Path: l.folder.Lives(), Key: l.keys.copyKey(), Events: l.store.Len(), Logger: l.config.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the projection: %w", err)
+	}
+	return l.replay(ctx)
+}
+
+// openVault opens the vault, which must be there unless the ledger is new: one
+// that is made anew in its place would attest the destruction of keys that it
+// never had.
+func (l *Ledger) openVault(ctx context.Context) (err error) {
+	there, err := vault.Exists(l.folder.Vault())
+	if err != nil {
+		return fmt.Errorf("opening the vault: %w", err)
+	}
+	if !there && l.opening != creating {
+		return fmt.Errorf("%s: %w", l.folder.Vault(), ErrNoVault)
 	}
 	l.vault, err = vault.Open(ctx, vault.Config{
 		Dir: l.folder.Vault(), RootKeyFile: l.folder.RootKey(),
@@ -93,10 +135,6 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
-	}
-	l.lives, err = lives.Open(ctx, l.folder.Lives(), l.store.Len())
-	if err != nil {
-		return fmt.Errorf("opening the projection: %w", err)
 	}
 	return nil
 }
@@ -113,60 +151,47 @@ func logConfig(f Folder, c Config, k *keys, s *segment.Store) tlog.Config {
 }
 
 // signedSize is the size of the last checkpoint that was signed, below which the
-// event store must never shrink.
+// event store must never shrink. A store with events of which none was ever
+// signed is refused before anybody opens it for writing: the log signs before the
+// first event, so that what was signed must have been lost.
 func signedSize(f Folder, fsys disk.FS, v note.Verifier) (uint64, error) {
 	last, err := tlog.LastSigned(fsys, f.Log(), v)
 	if err != nil {
 		return 0, fmt.Errorf("reading the last checkpoint: %w", err)
 	}
-	if last == nil {
+	if last != nil {
+		return last.Checkpoint.Size, nil
+	}
+	entries, err := fsys.ReadDir(f.Store())
+	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
-	return last.Checkpoint.Size, nil
-}
-
-// replay brings the state up to the end of the store.
-func (l *Ledger) replay(ctx context.Context) error {
-	for first := l.state().Head().Size; first < l.store.Len(); first = l.state().Head().Size {
-		records, err := l.store.ReadRange(ctx, first, int(min(l.store.Len()-first, 4096)))
-		if err != nil {
-			return fmt.Errorf("replaying the event store: %w", err)
-		}
-		var changes lives.Changes
-		for i, r := range records {
-			parsed, err := statement.Parse(r.Statement)
-			if err != nil {
-				return fmt.Errorf("replaying event %d; check the folder with 'medverify log --dir': %w", first+uint64(i), err)
-			}
-			if err := l.lives.Apply(first+uint64(i), events.Upcast(parsed.Event), &changes); err != nil {
-				return fmt.Errorf("replaying the event store; check the folder with 'medverify log --dir': %w", err)
-			}
-		}
-		l.lives.Persist(changes)
+	if err != nil {
+		return 0, fmt.Errorf("looking into the event store: %w", err)
 	}
-	return nil
+	for _, entry := range entries {
+		info, err := fsys.Stat(filepath.Join(f.Store(), entry.Name()))
+		if err != nil {
+			return 0, fmt.Errorf("looking into the event store: %w", err)
+		}
+		if strings.HasSuffix(entry.Name(), ".seg") && info.Size() > segmentformat.HeaderSize {
+			return 0, fmt.Errorf("%s: %w", f.Log(), tlog.ErrNoCheckpoint)
+		}
+	}
+	return 0, nil
 }
 
 // chooseSigner picks the signer whose key the log announced last. An empty log
 // has announced none yet; then any key on disk will be the one.
-func (l *Ledger) chooseSigner(ctx context.Context) error {
-	announced := l.state().Head().Announcements
-	if len(announced) == 0 {
+func (l *Ledger) chooseSigner() error {
+	if l.announced == nil {
 		for _, s := range l.keys.statement {
 			l.signer = s
 		}
 		return nil
 	}
-	raw, err := l.log.Leaf(ctx, announced[len(announced)-1])
-	if err != nil {
-		return fmt.Errorf("reading the announcement of the statement keys: %w", err)
-	}
-	parsed, err := statement.Parse(raw)
-	if err != nil {
-		return fmt.Errorf("reading the announcement of the statement keys: %w", err)
-	}
 	current := make(map[string]bool)
-	for _, key := range parsed.Event.StatementKeys() {
+	for _, key := range l.announced {
 		current[key.Kid] = true
 		if s := l.keys.statement[key.Kid]; s != nil {
 			l.signer = s
@@ -192,10 +217,17 @@ func (l *Ledger) recover(ctx context.Context) error {
 		l.config.Logger.Info("removed contents whose events never happened", "count", removed)
 	}
 	unfinished := make(map[events.ID]events.ID)
+	var destroyed []events.ID
 	for id, r := range l.state().Records {
-		if r.Phase == life.Destroying {
+		switch r.Phase {
+		case life.Destroying:
 			unfinished[id] = r.Destruction
+		case life.Destroyed:
+			destroyed = append(destroyed, id)
 		}
+	}
+	if err := l.destroyAgain(ctx, destroyed); err != nil {
+		return err
 	}
 	for record, destruction := range unfinished {
 		if _, err := l.completeDestruction(ctx, record, destruction, Command{}); err != nil {
@@ -208,3 +240,23 @@ func (l *Ledger) recover(ctx context.Context) error {
 
 // state is for the goroutine that opens the ledger, while nobody else has it.
 func (l *Ledger) state() *life.State { return l.lives.State() }
+
+// destroyAgain destroys the keys of records whose destruction is in the log and
+// that the vault has forgotten, as one does that was put back from a backup.
+func (l *Ledger) destroyAgain(ctx context.Context, destroyed []events.ID) error {
+	remembered, err := l.vault.Tombstones(ctx)
+	if err != nil {
+		return err
+	}
+	if remembered >= len(destroyed) {
+		return nil
+	}
+	l.config.Logger.Warn("the vault is older than the log; destroying again what was destroyed",
+		"destroyed", len(destroyed), "remembered", remembered)
+	for _, record := range destroyed {
+		if _, err := l.vault.Destroy(ctx, record); err != nil {
+			return fmt.Errorf("destroying a record again: %w", err)
+		}
+	}
+	return nil
+}

@@ -24,6 +24,8 @@ type Origination struct {
 // Originate creates a record, whose id is the subject of the result's event.
 // The content is read to its end, encrypted, and durable before the event is.
 func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, content io.Reader) (*Result, error) {
+	request := decision.Request{Action: events.ActionOriginate, Actor: c.Actor}
+	defer l.oneAtATime(c)()
 	found, err := l.repeated(ctx, c)
 	if err != nil {
 		return nil, err
@@ -31,7 +33,10 @@ func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, conten
 	if found != nil {
 		e, ok := found.Event.Data.(*events.RecordOriginated)
 		same := ok && e.Patient == o.Patient && e.Kind == o.Kind && e.Confidentiality == o.Confidentiality
-		return l.repeatedContent(ctx, found, same, 1, content)
+		return l.repeatedContent(ctx, found, request, repetition{same, 1, o.ContentType}, content)
+	}
+	if !l.wouldPermit(request) {
+		return l.perform(ctx, c, underRules(request, conflict))
 	}
 	// Ordered by time, because random keys touch a random page of every index;
 	// the event that carries it has the time as well.
@@ -43,18 +48,14 @@ func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, conten
 	if err != nil {
 		return nil, fmt.Errorf("keeping the content: %w", err)
 	}
-	request := decision.Request{Action: events.ActionOriginate, Actor: c.Actor}
-	result, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
-			actor, _ := s.Actor(c.Actor)
-			return record, &events.RecordOriginated{
-				Actor: c.Actor, Commitment: events.Digest(stored.Commitment), Confidentiality: o.Confidentiality,
-				Decision: d, Department: actor.Department, Kind: o.Kind, Organisation: actor.Organisation,
-				Patient: o.Patient, Size: stored.Size,
-			}, nil
-		}),
-	})
-	return l.settle(ctx, record, 1, stored, result, err)
+	return l.announce(ctx, c, record, 1, stored, underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+		actor, _ := s.Actor(c.Actor)
+		return record, &events.RecordOriginated{
+			Actor: c.Actor, Commitment: events.Digest(stored.Commitment), Confidentiality: o.Confidentiality,
+			Decision: d, Department: actor.Department, Kind: o.Kind, Organisation: actor.Organisation,
+			Patient: o.Patient, Size: stored.Size,
+		}, nil
+	}))
 }
 
 // Amendment is a new version of a record.
@@ -66,6 +67,8 @@ type Amendment struct {
 // Amend adds a version to a record; the earlier ones stay. It answers
 // ErrConflict if somebody else amended the record meanwhile.
 func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.Reader) (*Result, error) {
+	request := decision.Request{Action: events.ActionAmend, Actor: c.Actor, Record: a.Record}
+	defer l.oneAtATime(c)()
 	found, err := l.repeated(ctx, c)
 	if err != nil {
 		return nil, err
@@ -75,18 +78,14 @@ func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.R
 		if !ok {
 			e = new(events.RecordAmended)
 		}
-		return l.repeatedContent(ctx, found, ok && found.Event.Subject == a.Record, e.Version, content)
+		same := ok && found.Event.Subject == a.Record
+		return l.repeatedContent(ctx, found, request, repetition{same, e.Version, a.ContentType}, content)
+	}
+	if !l.wouldPermit(request) {
+		return l.perform(ctx, c, underRules(request, conflict))
 	}
 	var version uint32
-	l.view(func(s *life.State) {
-		if r := s.Record(a.Record); r != nil && r.Phase == life.Active {
-			version = r.Versions + 1
-		}
-	})
-	request := decision.Request{Action: events.ActionAmend, Actor: c.Actor, Record: a.Record}
-	if version == 0 { // the record does not exist or is destroyed: only to be refused
-		return l.perform(ctx, c, &proposal{decide: underRules(request, conflict)})
-	}
+	l.view(func(s *life.State) { version = s.Record(a.Record).Versions + 1 })
 	stored, err := l.vault.Put(ctx, a.Record, version, vault.Meta{ContentType: a.ContentType}, content)
 	if errors.Is(err, vault.ErrExists) {
 		return nil, ErrConflict
@@ -94,42 +93,52 @@ func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.R
 	if err != nil {
 		return nil, fmt.Errorf("keeping the content: %w", err)
 	}
-	result, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
-			if s.Record(a.Record).Versions+1 != version {
-				return events.ID{}, nil, ErrConflict
-			}
-			return a.Record, &events.RecordAmended{
-				Actor: c.Actor, Commitment: events.Digest(stored.Commitment), Decision: d,
-				Size: stored.Size, Version: version,
-			}, nil
-		}),
-	})
-	return l.settle(ctx, a.Record, version, stored, result, err)
+	return l.announce(ctx, c, a.Record, version, stored, underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+		if s.Record(a.Record).Versions+1 != version {
+			return events.ID{}, nil, ErrConflict
+		}
+		return a.Record, &events.RecordAmended{
+			Actor: c.Actor, Commitment: events.Digest(stored.Commitment), Decision: d,
+			Size: stored.Size, Version: version,
+		}, nil
+	}))
 }
 
+// wouldPermit asks the rules before a content is read and kept for nothing. What
+// counts is what they say in the command's turn.
+func (l *Ledger) wouldPermit(r decision.Request) (permit bool) {
+	r.At = events.At(l.config.Clock())
+	l.view(func(s *life.State) { permit = decision.Decide(s, r).Permit })
+	return permit
+}
+
+// conflict is the event of a command that the rules would have refused a moment
+// ago: it has no content.
 func conflict(*life.State, moment, events.Decision) (events.ID, events.Data, error) {
 	return events.ID{}, nil, ErrConflict
 }
 
-// settle removes a content again if the event that was to announce it did not
-// happen. If that is unknown the content stays: the next Open finds out.
-func (l *Ledger) settle(ctx context.Context, record events.ID, version uint32, stored vault.Stored, result *Result, err error) (*Result, error) {
+// announce proposes the event of a content that is in the vault, and removes the
+// content again if the event does not happen. It takes no longer than a turn, and
+// the caller's going away does not end it: else the content would be in the way of
+// the next one, with nobody to remove it.
+func (l *Ledger) announce(ctx context.Context, c Command, record events.ID, version uint32, stored vault.Stored, p *proposal) (*Result, error) {
+	ctx = context.WithoutCancel(ctx)
+	result, err := l.perform(ctx, c, p)
 	if err == nil && commits(result.Event.Data, stored.Commitment) {
 		return result, nil
 	}
-	if errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrStopped) {
-		return nil, err
+	if errors.Is(err, ErrStopped) {
+		return nil, err // whether it happened the next Open finds out
 	}
-	// The cleaning up must not depend on a caller who has gone away.
-	discardErr := l.vault.Discard(context.WithoutCancel(ctx), record, version)
+	discardErr := l.vault.Discard(ctx, record, version)
 	if errors.Is(discardErr, vault.ErrDestroyed) || errors.Is(discardErr, vault.ErrNotFound) {
 		discardErr = nil // a destruction of the record took it along
 	}
 	if err = errors.Join(err, discardErr); err != nil {
 		return nil, err
 	}
-	return result, nil // of a concurrent repetition of the same command, which came first
+	return result, nil // what the same command led to before
 }
 
 func commits(d events.Data, c [commitment.Size]byte) bool {

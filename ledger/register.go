@@ -23,14 +23,12 @@ func (l *Ledger) Register(ctx context.Context, c Command, r Registration) (*Resu
 		return nil, err
 	}
 	request := decision.Request{Action: events.ActionRegister, Actor: c.Actor}
-	result, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(_ *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
-			return id, &events.ActorRegistered{
-				By: c.Actor, Decision: d, Department: r.Department, Organisation: r.Organisation,
-				Patient: r.Patient, Role: r.Role,
-			}, nil
-		}),
-	})
+	result, err := l.perform(ctx, c, underRules(request, func(_ *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+		return id, &events.ActorRegistered{
+			By: c.Actor, Decision: d, Department: r.Department, Organisation: r.Organisation,
+			Patient: r.Patient, Role: r.Role,
+		}, nil
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -33,12 +33,10 @@ func (l *Ledger) Access(ctx context.Context, c Command, r Reading) (*Release, er
 		Action: events.ActionAccess, Actor: c.Actor, Purpose: r.Purpose, Record: r.Record, Version: r.Version,
 	}
 	c.IdempotencyKey = ""
-	result, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
-			version := newest(s, r.Record, r.Version)
-			return r.Record, &events.RecordAccessed{Actor: c.Actor, Decision: d, Purpose: r.Purpose, Version: version}, nil
-		}),
-	})
+	result, err := l.perform(ctx, c, underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+		version := newest(s, r.Record, r.Version)
+		return r.Record, &events.RecordAccessed{Actor: c.Actor, Decision: d, Purpose: r.Purpose, Version: version}, nil
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -82,15 +80,13 @@ func (l *Ledger) Disclose(ctx context.Context, c Command, d Disclosure) (*Result
 		Action: events.ActionDisclose, Actor: c.Actor, Purpose: d.Purpose, Record: d.Record, Version: d.Version,
 		Recipient: d.Recipient, Until: d.Until,
 	}
-	result, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
-			version := newest(s, d.Record, d.Version)
-			return d.Record, &events.RecordDisclosed{
-				Actor: c.Actor, Decision: trace, Purpose: d.Purpose, Recipient: d.Recipient,
-				Share: share, Until: d.Until, Version: version,
-			}, nil
-		}),
-	})
+	result, err := l.perform(ctx, c, underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
+		version := newest(s, d.Record, d.Version)
+		return d.Record, &events.RecordDisclosed{
+			Actor: c.Actor, Decision: trace, Purpose: d.Purpose, Recipient: d.Recipient,
+			Share: share, Until: d.Until, Version: version,
+		}, nil
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +103,10 @@ func (l *Ledger) Disclose(ctx context.Context, c Command, d Disclosure) (*Result
 func (l *Ledger) Receive(ctx context.Context, c Command, record, share events.ID) (*Release, error) {
 	request := decision.Request{Action: events.ActionReceive, Actor: c.Actor, Record: record, Share: share}
 	c.IdempotencyKey = ""
-	result, err := l.perform(ctx, c, &proposal{
-		decide: underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
-			shared, _ := s.Record(record).Share(share)
-			return record, &events.RecordReceived{Actor: c.Actor, Decision: d, Share: share, Version: shared.Version}, nil
-		}),
-	})
+	result, err := l.perform(ctx, c, underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+		shared, _ := s.Record(record).Share(share)
+		return record, &events.RecordReceived{Actor: c.Actor, Decision: d, Share: share, Version: shared.Version}, nil
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/commitment"
+	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 )
 
@@ -34,19 +35,35 @@ func (l *Ledger) repeated(ctx context.Context, c Command) (*Result, error) {
 	}})
 }
 
+// repetition is how a repeated command compares with its event, the content aside.
+type repetition struct {
+	same        bool   // in everything that the event shows
+	version     uint32 // of the record, which the event announced
+	contentType string // this time
+}
+
 // repeatedContent answers a repeated command whose content must be the same as
-// the first time: the commitment in the event is opened with it. same says
-// whether everything else is.
-func (l *Ledger) repeatedContent(ctx context.Context, found *Result, same bool, version uint32, content io.Reader) (*Result, error) {
-	if err := refusal(found); err != nil {
+// the first time: the commitment in the event is opened with it.
+func (l *Ledger) repeatedContent(ctx context.Context, found *Result, request decision.Request, r repetition, content io.Reader) (*Result, error) {
+	if err := refusal(found, request); err != nil {
 		return nil, err
 	}
-	if !same {
+	if !r.same {
 		return nil, ErrKeyReused
 	}
-	salt, err := l.vault.Opening(ctx, found.Event.Subject, version)
+	kept, err := l.vault.Get(ctx, found.Event.Subject, r.version)
 	if errors.Is(err, vault.ErrDestroyed) {
 		return found, nil // nobody can tell any more
+	}
+	if err != nil {
+		return nil, fmt.Errorf("comparing a repeated content: %w", err)
+	}
+	if err := kept.Reader.Close(); err != nil {
+		return nil, fmt.Errorf("comparing a repeated content: %w", err)
+	}
+	salt, err := l.vault.Opening(ctx, found.Event.Subject, r.version)
+	if errors.Is(err, vault.ErrDestroyed) {
+		return found, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("comparing a repeated content: %w", err)
@@ -55,8 +72,35 @@ func (l *Ledger) repeatedContent(ctx context.Context, found *Result, same bool, 
 	if _, err := io.Copy(hash, content); err != nil {
 		return nil, fmt.Errorf("reading a repeated content: %w", err)
 	}
-	if !commits(found.Event.Data, hash.Sum()) {
+	if kept.ContentType != r.contentType || !commits(found.Event.Data, hash.Sum()) {
 		return nil, ErrKeyReused
 	}
 	return found, nil
+}
+
+// oneAtATime lets one of the commands of an actor and an idempotency key through
+// at a time, so that its repetitions find what it led to. The caller calls what it
+// returns when the command is done.
+func (l *Ledger) oneAtATime(c Command) (done func()) {
+	if c.IdempotencyKey == "" {
+		return func() {}
+	}
+	name := commandName{c.Actor, c.IdempotencyKey}
+	for {
+		mine := make(chan struct{})
+		other, taken := l.running.LoadOrStore(name, mine)
+		if !taken {
+			return func() {
+				l.running.Delete(name)
+				close(mine)
+			}
+		}
+		<-other.(chan struct{})
+	}
+}
+
+// commandName tells commands apart.
+type commandName struct {
+	actor events.ID
+	key   string
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
@@ -19,6 +20,8 @@ import (
 
 // proposal is a command that waits for its turn.
 type proposal struct {
+	// request is what is asked for, if the access rules are asked.
+	request decision.Request
 	// id is the event's id if the command has one of its own; else it gets one.
 	id                     events.ID
 	correlation, causation events.ID

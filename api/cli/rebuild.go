@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +12,7 @@ import (
 )
 
 func (p *program) newRebuild() *cobra.Command {
-	var dir string
+	var dir, checkpoint string
 	c := &cobra.Command{
 		Use: "rebuild", Short: "make derived data again from the events",
 		Long: `
@@ -20,11 +22,16 @@ the contents are not touched. Prints the size and the root of the log.
 
 Usage:
 
-  medledger rebuild --dir D
+  medledger rebuild --dir D [--checkpoint KEPT]
 
 Flags:
 
-  --dir D   the ledger's data folder; no server may be running on it
+  --dir D            the ledger's data folder; no server may be running on it
+  --checkpoint KEPT  a checkpoint that this log signed; it takes the place of the
+                     folder's own if that was lost
+
+A log is never signed anew: without any checkpoint of its own and without a kept
+one it refuses. Auditors keep checkpoints, and every export has one.
 
 If the events do not have the root that was signed last, it refuses and prints
 the evidence: then events were altered or lost, and only a backup of them helps.
@@ -33,14 +40,22 @@ Example:
 
   medledger rebuild --dir ledger
 `,
-		RunE: func(c *cobra.Command, _ []string) error { return p.rebuild(c.Context(), dir) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.rebuild(c.Context(), dir, checkpoint) },
 	}
 	dirFlag(c, &dir)
+	c.Flags().StringVar(&checkpoint, "checkpoint", "", "a checkpoint that was kept")
 	return c
 }
 
-func (p *program) rebuild(ctx context.Context, dir string) error {
-	published, err := ledger.Rebuild(ctx, ledger.Config{Dir: dir, Logger: p.logger(slog.LevelWarn)})
+func (p *program) rebuild(ctx context.Context, dir, checkpoint string) error {
+	var kept []byte
+	if checkpoint != "" {
+		var err error
+		if kept, err = os.ReadFile(checkpoint); err != nil {
+			return fmt.Errorf("reading the kept checkpoint: %w", err)
+		}
+	}
+	published, err := ledger.Rebuild(ctx, ledger.Config{Dir: dir, Logger: p.logger(slog.LevelWarn)}, kept)
 	if err != nil {
 		return err
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/medledger/medledger/events"
 )
 
 const (
 	// maxBatch and maxBatchBytes bound what is committed at once.
-	maxBatch      = 1024
+	maxBatch      = 256
 	maxBatchBytes = 8 << 20
 )
 
@@ -33,6 +34,7 @@ type request struct {
 	wrapped []byte   // opPut
 	sealed  []byte   // opPut: a segment record, nil if the content is in a file
 	at      location // opPut: of the file; of the record, filled in by stage
+	slot    slot     // opPut: of the key, filled in by insert
 	upTo    slot     // opSweep
 	done    chan struct{}
 
@@ -211,16 +213,30 @@ func (v *Vault) commitRows(ctx context.Context, batch []*request, written func()
 	return nil
 }
 
+// applyAll applies a batch in its order. Puts that follow each other are applied
+// together.
 func (v *Vault) applyAll(ctx context.Context, batch []*request) error {
+	for rest := batch; len(rest) > 0; {
+		n := slices.IndexFunc(rest, func(r *request) bool { return r.op != opPut })
+		if n < 0 {
+			n = len(rest)
+		}
+		if err := v.keys.insert(ctx, rest[:n]); err != nil {
+			return err
+		}
+		if rest = rest[n:]; len(rest) == 0 {
+			break
+		}
+		if err := v.apply(ctx, rest[0]); errors.Is(err, ErrNotFound) {
+			rest[0].err = err
+		} else if err != nil {
+			return err
+		}
+		rest = rest[1:]
+	}
 	var added, segment int
 	for _, r := range batch {
-		err := v.apply(ctx, r)
-		switch {
-		case errors.Is(err, ErrExists) || errors.Is(err, ErrDestroyed) || errors.Is(err, ErrNotFound):
-			r.err = err
-		case err != nil:
-			return err
-		case r.op == opPut && r.at.segment != 0:
+		if r.op == opPut && r.err == nil && r.at.segment != 0 {
 			added, segment = added+1, int(r.at.segment)
 		}
 	}
@@ -231,10 +247,9 @@ func (v *Vault) applyAll(ctx context.Context, batch []*request) error {
 	return err
 }
 
+// apply applies a request that is no put.
 func (v *Vault) apply(ctx context.Context, r *request) (err error) {
 	switch r.op {
-	case opPut:
-		return v.keys.insert(ctx, r)
 	case opDiscard:
 		return v.keys.discard(ctx, r.record, r.version)
 	case opDestroy:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -151,7 +153,7 @@ func TestCacheIsBoundedAndWiped(t *testing.T) {
 		id := events.MustNewID()
 		c.put(id, uint32(i), location{}, &secrets{key: [32]byte{1}, salt: [32]byte{2}})
 		if i == 0 {
-			first = c.records[id][0]
+			first = c.records[id]
 		}
 		if c.n != min(i+1, 3) {
 			t.Fatalf("%d keys after %d", c.n, i+1)
@@ -161,4 +163,24 @@ func TestCacheIsBoundedAndWiped(t *testing.T) {
 	if c.n != 0 || first.secrets.key != [32]byte{} || first.secrets.salt != [32]byte{} {
 		t.Errorf("%d keys left, the first is %v", c.n, first.secrets)
 	}
+}
+
+// TestCacheMemory holds the comment at cachedKeys.
+func TestCacheMemory(t *testing.T) {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	c := newKeyCache(cachedKeys)
+	for range cachedKeys {
+		c.put(events.MustNewID(), 1, location{}, &secrets{contentType: strings.Clone("application/fhir+json")})
+	}
+	used := heap() - before
+	if c.n != cachedKeys || used > 15e6 {
+		t.Errorf("%d keys take %d bytes", c.n, used)
+	}
+	t.Logf("%d keys take %d bytes", c.n, used)
 }

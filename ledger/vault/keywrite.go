@@ -13,7 +13,8 @@ import (
 // writeStatements are the prepared statements of the write connection.
 type writeStatements struct {
 	begin, commit, rollback     *sql.Stmt
-	insertVersion, insertKey    *sql.Stmt
+	inserts                     []inserts // by size, descending to 1
+	slotOf                      *sql.Stmt
 	zeroKey, deleteVersion      *sql.Stmt
 	versionsOf, deleteVersions  *sql.Stmt
 	bury, tombstone             *sql.Stmt
@@ -21,7 +22,7 @@ type writeStatements struct {
 	liveSegments, sweepSegments *sql.Stmt
 }
 
-func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) error {
+func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) (err error) {
 	for _, s := range []struct {
 		to    **sql.Stmt
 		query string
@@ -29,8 +30,7 @@ func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) error {
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
 		{&w.rollback, "ROLLBACK"},
-		{&w.insertVersion, "INSERT INTO versions (record, version, slot, segment, offset, length) SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM destroyed WHERE record = ?1) ON CONFLICT DO NOTHING"},
-		{&w.insertKey, "INSERT INTO keys (slot, name, wrapped) VALUES (?, ?, ?)"},
+		{&w.slotOf, "SELECT slot FROM versions WHERE record = ? AND version = ?"},
 		{&w.zeroKey, "UPDATE keys SET name = zeroblob(length(name)), wrapped = zeroblob(length(wrapped)) WHERE slot = ?"},
 		{&w.deleteVersion, "DELETE FROM versions WHERE record = ? AND version = ? RETURNING slot, segment"},
 		{&w.versionsOf, "SELECT version, slot, segment FROM versions WHERE record = ?"},
@@ -48,40 +48,8 @@ func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) error {
 		}
 		*s.to = stmt
 	}
-	return nil
-}
-
-// insert adds a version and its wrapped key. ErrExists or ErrDestroyed writes
-// nothing.
-func (k *keyStore) insert(ctx context.Context, p *request) error {
-	next := k.lastSlot + 1
-	res, err := k.write.insertVersion.ExecContext(ctx, p.record[:], p.version, next, p.at.segment, p.at.offset, p.at.length)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil {
-		return err
-	} else if n == 0 {
-		return k.whyNot(ctx, p.record)
-	}
-	name := appendName(make([]byte, 0, nameSize), p.record, p.version)
-	if _, err := k.write.insertKey.ExecContext(ctx, next, name, p.wrapped); err != nil {
-		return err
-	}
-	k.lastSlot = next
-	return nil
-}
-
-func (k *keyStore) whyNot(ctx context.Context, record events.ID) error {
-	var keys int
-	switch err := k.write.tombstone.QueryRowContext(ctx, record[:]).Scan(&keys); {
-	case err == nil:
-		return ErrDestroyed
-	case errors.Is(err, sql.ErrNoRows):
-		return ErrExists
-	default:
-		return err
-	}
+	w.inserts, err = prepareInserts(ctx, conn)
+	return err
 }
 
 // discard removes one version and its key; ErrNotFound writes nothing.

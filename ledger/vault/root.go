@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/hex"
@@ -8,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/medledger/medledger/events/store/disk"
 )
@@ -33,31 +32,23 @@ type rootKey struct {
 }
 
 // CreateRootKey writes a new root key, 32 bytes from random in hex, to a file
-// that must not exist yet, readable by its owner only. The file is durable when
-// CreateRootKey returns. Whoever loses it loses every content of the vault.
+// that must not exist yet (fs.ErrExist), readable by its owner only. The file is
+// durable when CreateRootKey returns. Nobody else may create it at the same time. Whoever loses it loses every content of the vault.
 func CreateRootKey(fsys disk.FS, path string, random io.Reader) error {
 	var key [keySize]byte
 	defer clear(key[:])
 	if _, err := io.ReadFull(random, key[:]); err != nil {
 		return fmt.Errorf("reading randomness for a root key: %w", err)
 	}
-	f, err := fsys.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("creating a root key file: %w", err)
+	if _, err := fsys.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("creating root key file %s: %w", path, cmp.Or(err, fs.ErrExist))
 	}
-	// Crash: a file that is empty, cut or whole, used by no vault yet. Open
-	// refuses the first two and says to remove them; the last is as good as new.
 	text := append(hex.AppendEncode(nil, key[:]), '\n')
 	defer clear(text)
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.SyncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing root key file %s: %w", path, err), fsys.Remove(path))
+	// Crash before: no key, and no vault that would need it. Crash after: a whole
+	// one.
+	if err := disk.WriteFile(fsys, path, text, 0o600); err != nil {
+		return fmt.Errorf("writing root key file %s: %w", path, err)
 	}
 	return nil
 }

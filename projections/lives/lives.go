@@ -13,6 +13,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/fxamacker/cbor/v2"
@@ -24,7 +25,7 @@ import (
 
 // formatVersion changes whenever the rows of the copy change their meaning; a
 // copy of another version is thrown away and made again from the log.
-const formatVersion = 1
+const formatVersion = 2
 
 // The copy is written when flushRows rows have changed, or when it lags
 // flushEvents behind. Fewer means a shorter replay after a crash, more means less
@@ -40,11 +41,13 @@ type Projection struct {
 	state *life.State
 	db    *sql.DB
 
+	logger *slog.Logger
+	seal   seal // of the goroutine that writes the copy
+
 	mu      sync.Mutex
 	pending map[events.ID]row
 	head    life.Head
 	written uint64 // how many events the copy covers
-	failed  error
 	kick    chan struct{}
 	done    chan struct{}
 }
@@ -60,27 +63,35 @@ type row struct {
 	value []byte
 }
 
-// Open loads the copy at path, or makes an empty one. The caller then applies
-// the events from State().Head().Size on. A copy that cannot be read, that is of
-// another version or that covers more than size events is replaced by an empty
-// one: it is cheaper to replay than to trust it.
-func Open(ctx context.Context, path string, size uint64) (*Projection, error) {
-	p, err := load(ctx, path)
-	if err == nil && p.state.Head().Size <= size {
-		return p, nil
+// Config says where the copy is. All fields are needed.
+type Config struct {
+	// Path is the copy's file.
+	Path string
+	// Key authenticates the copy; 32 bytes that stay secret.
+	Key []byte
+	// Events is how many events the event store has.
+	Events uint64
+	// Logger is told of a copy that is thrown away or cannot be written.
+	Logger *slog.Logger
+}
+
+// Open loads the copy, or makes an empty one. The caller then applies the events
+// from State().Head().Size on. A copy that cannot be read, that was not written
+// with the key, that is of another version or that covers more events than there
+// are is replaced by an empty one: it is cheaper to replay than to trust it.
+func Open(ctx context.Context, c Config) (*Projection, error) {
+	p, err := load(ctx, c)
+	if err == nil && p.state.Head().Size > c.Events {
+		err = errors.Join(fmt.Errorf("it covers %d events of %d", p.state.Head().Size, c.Events), p.Close())
 	}
-	if err == nil {
-		if err := p.Close(); err != nil {
-			return nil, err
-		}
+	if err == nil || ctx.Err() != nil {
+		return p, err
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err := Remove(path); err != nil {
+	c.Logger.Warn("the copy of the state cannot be used; making it again from the events", "because", err)
+	if err := Remove(c.Path); err != nil {
 		return nil, err
 	}
-	return load(ctx, path)
+	return load(ctx, c)
 }
 
 // State returns the state. It belongs to the goroutine that calls Apply.
@@ -135,14 +146,6 @@ func (p *Projection) Persist(c Changes) {
 	}
 }
 
-// Err returns what kept the copy from being written, if anything did. The
-// projection itself goes on: the price is a longer replay.
-func (p *Projection) Err() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.failed
-}
-
 // Close writes what is pending and closes the copy.
 func (p *Projection) Close() error {
 	close(p.kick)
@@ -156,9 +159,7 @@ func (p *Projection) run() {
 	defer close(p.done)
 	for range p.kick {
 		if err := p.flush(); err != nil {
-			p.mu.Lock()
-			p.failed = err
-			p.mu.Unlock()
+			p.logger.Error("the copy of the state lags behind; the next start replays more", "cause", err)
 		}
 	}
 }

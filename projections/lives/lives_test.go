@@ -3,6 +3,7 @@ package lives_test
 import (
 	"bytes"
 	"database/sql"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -59,9 +60,13 @@ func apply(t *testing.T, p *lives.Projection, log []events.Event, persist bool) 
 	}
 }
 
+func config(path string, size uint64) lives.Config {
+	return lives.Config{Path: path, Key: bytes.Repeat([]byte{7}, 32), Events: size, Logger: slog.New(slog.DiscardHandler)}
+}
+
 func open(t *testing.T, path string, size uint64) *lives.Projection {
 	t.Helper()
-	p, err := lives.Open(t.Context(), path, size)
+	p, err := lives.Open(t.Context(), config(path, size))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +181,7 @@ func exec(t *testing.T, path, query string) {
 
 func BenchmarkReopen(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "lives.sqlite")
-	p, err := lives.Open(b.Context(), path, 1<<40)
+	p, err := lives.Open(b.Context(), config(path, 1<<40))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -191,7 +196,7 @@ func BenchmarkReopen(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		p, err := lives.Open(b.Context(), path, 1<<40)
+		p, err := lives.Open(b.Context(), config(path, 1<<40))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package lives
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -18,25 +19,26 @@ import (
 )
 
 const schema = `
-CREATE TABLE IF NOT EXISTS head   (version INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS head   (version INTEGER NOT NULL, value BLOB NOT NULL, mac BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS actor  (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS record (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;`
 
 // load opens the copy and reads all of it.
-func load(ctx context.Context, path string) (*Projection, error) {
+func load(ctx context.Context, c Config) (*Projection, error) {
 	// The copy is derived data, so it need not survive a power failure whole:
 	// with synchronous=NORMAL a torn WAL loses transactions, not consistency.
-	db, err := sql.Open("sqlite", "file:"+escape(path)+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	db, err := sql.Open("sqlite", "file:"+escape(c.Path)+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
+		return nil, fmt.Errorf("opening %s: %w", c.Path, err)
 	}
 	db.SetMaxOpenConns(1)
 	p := &Projection{
-		state: life.NewState(), db: db,
+		state: life.NewState(), db: db, logger: c.Logger,
+		seal:    seal{key: c.Key, rows: make(map[events.ID]digest)},
 		pending: make(map[events.ID]row), kick: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if err := p.read(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("reading %s: %w", c.Path, err), db.Close())
 	}
 	go p.run()
 	return p, nil
@@ -61,8 +63,8 @@ func (p *Projection) read(ctx context.Context) error {
 		return err
 	}
 	var version int
-	var value []byte
-	err := p.db.QueryRowContext(ctx, "SELECT version, value FROM head").Scan(&version, &value)
+	var value, mac []byte
+	err := p.db.QueryRowContext(ctx, "SELECT version, value, mac FROM head").Scan(&version, &value, &mac)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -77,15 +79,20 @@ func (p *Projection) read(ctx context.Context) error {
 	}
 	p.written = p.head.Size
 	p.state.Restore(p.head)
-	err = readRows(ctx, p.db, "SELECT id, value FROM actor", p.state.RestoreActor)
-	if err != nil {
+	if err := readRows(ctx, p, "actor", p.state.RestoreActor); err != nil {
 		return err
 	}
-	return readRows(ctx, p.db, "SELECT id, value FROM record", p.state.RestoreRecord)
+	if err := readRows(ctx, p, "record", p.state.RestoreRecord); err != nil {
+		return err
+	}
+	if !hmac.Equal(mac, headMAC(p.seal.key, p.seal.sum, value)) {
+		return errors.New("it was altered, or written with another key")
+	}
+	return nil
 }
 
-func readRows[V life.Actor | life.Record](ctx context.Context, db *sql.DB, query string, put func(events.ID, V)) error {
-	rows, err := db.QueryContext(ctx, query)
+func readRows[V life.Actor | life.Record](ctx context.Context, p *Projection, table string, put func(events.ID, V)) error {
+	rows, err := p.db.QueryContext(ctx, "SELECT id, value FROM "+table)
 	if err != nil {
 		return err
 	}
@@ -102,7 +109,12 @@ func readRows[V life.Actor | life.Record](ctx context.Context, db *sql.DB, query
 		if len(id) != len(events.ID{}) {
 			return fmt.Errorf("a row has an id of %d bytes", len(id))
 		}
-		put(events.ID(id), v)
+		subject := events.ID(id)
+		if _, twice := p.seal.rows[subject]; twice {
+			return errors.New("an id stands in two rows")
+		}
+		p.seal.add(subject, p.seal.digestOf(table, subject, value))
+		put(subject, v)
 	}
 	return rows.Err()
 }
@@ -148,13 +160,24 @@ func (p *Projection) write(rows map[events.ID]row, head life.Head) error {
 	if err != nil {
 		return err
 	}
+	digests, sum := make(map[events.ID]digest, len(rows)), p.seal.sum
+	for id, r := range rows {
+		digests[id] = p.seal.digestOf(r.table, id, r.value)
+		sum = sum.minus(p.seal.rows[id]).plus(digests[id])
+	}
 	if _, err := tx.Exec("DELETE FROM head"); err != nil {
 		return err
 	}
-	if _, err := tx.Exec("INSERT INTO head VALUES (?, ?)", formatVersion, value); err != nil {
+	if _, err := tx.Exec("INSERT INTO head VALUES (?, ?, ?)", formatVersion, value, headMAC(p.seal.key, sum, value)); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	for id, d := range digests {
+		p.seal.add(id, d)
+	}
+	return nil
 }
 
 // rowsPerInsert is how many rows one statement writes: with one row each, the

@@ -28,8 +28,8 @@
 //	                   ends later than it begins; what is received under it is
 //	                   received by its recipient, in its version, before its end
 //	destruction        a destruction names all of the record's versions, and its
-//	                   completion names the destruction that was started and as
-//	                   many keys as there were versions
+//	                   completion names the destruction that was started and at
+//	                   least as many keys as there were versions
 //	key                a rotation of statement keys names the announcement it replaces
 package life
 

@@ -322,3 +322,19 @@ func (s *Store) fileOf(n uint64) (*segment.File, int) {
 	f := s.files[i-1]
 	return f, int(n - f.Base)
 }
+
+// Lock makes a store's folder and keeps every other process from opening the
+// store, until release is called. It is for who prepares what goes with a store.
+func Lock(c Config) (release func() error, err error) {
+	if err := disk.MakeDir(c.FS, c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the event store's folder: %w", err)
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the event store's folder: %w", err)
+	}
+	held, err := acquire(filepath.Join(c.Dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	return held.release, nil
+}
