@@ -285,6 +285,11 @@ func TestRotateAndRebuild(t *testing.T) {
 	if want.Size != 3 {
 		t.Errorf("checkpoint %+v", want)
 	}
+	kept := filepath.Join(t.TempDir(), "kept")
+	note, err := os.ReadFile(filepath.Join(dir, "log", "checkpoint"))
+	if err := errors.Join(err, os.WriteFile(kept, note, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	tiles := filepath.Join(dir, "log", "tile")
 	damage := map[string]func() error{
 		"nothing":    func() error { return nil },
@@ -304,7 +309,10 @@ func TestRotateAndRebuild(t *testing.T) {
 		if err := do(); err != nil {
 			t.Fatal(name, err)
 		}
-		r := succeed(t, "rebuild", "--dir", dir)
+		if name == "lost checkpoint" {
+			refuse(t, 1, "rebuild --checkpoint", "rebuild", "--dir", dir)
+		}
+		r := succeed(t, "rebuild", "--dir", dir, "--checkpoint", kept)
 		if field(t, r.out, "size") != strconv.FormatUint(want.Size, 10) || field(t, r.out, "root") != want.Root.String() {
 			t.Errorf("%s: rebuild printed %s, want %+v", name, r.out, want)
 		}

@@ -27,8 +27,8 @@ Usage:
 Flags:
 
   --dir D            the ledger's data folder; no server may be running on it
-  --checkpoint KEPT  a checkpoint that this log signed; it takes the place of the
-                     folder's own if that was lost
+  --checkpoint KEPT  a checkpoint that this log signed; it takes the place of
+                     the folder's own if that was lost
 
 A log is never signed anew: without any checkpoint of its own and without a kept
 one it refuses. Auditors keep checkpoints, and every export has one.

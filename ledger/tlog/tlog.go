@@ -72,7 +72,7 @@ var (
 	// ErrNoCheckpoint says that the log has leaves but no readable checkpoint,
 	// so that nothing says which history was signed.
 	ErrNoCheckpoint = errors.New("the log has leaves but its checkpoint is lost; restore the files 'checkpoint' and 'signed' from a backup, " +
-		"or run 'medledger rebuild' to sign the leaves as they are")
+		"or run 'medledger rebuild --checkpoint KEPT' with a checkpoint that somebody kept")
 	// ErrStopped is wrapped by every error after a failed write: what is on the
 	// disk is unknown until the log is opened again.
 	ErrStopped = errors.New("log stopped after a failed write; close it and open it again")

@@ -32,7 +32,7 @@ const formatVersion = 2
 // writing: a record that is read again and again is written once.
 const (
 	flushRows   = 8192
-	flushEvents = 32768
+	flushEvents = 16384
 )
 
 // Projection is the state and its copy. State and Apply belong to one goroutine,
