@@ -28,10 +28,10 @@ const (
 	insertKeys = "INSERT INTO keys (slot, name, wrapped) VALUES %s"
 )
 
-func prepareInserts(ctx context.Context, conn *sql.Conn) ([]inserts, error) {
-	all := make([]inserts, len(insertSizes))
+func (w *writeStatements) prepareInserts(ctx context.Context, conn *sql.Conn) error {
+	w.inserts = make([]inserts, len(insertSizes))
 	for i, size := range insertSizes {
-		in := &all[i]
+		in := &w.inserts[i]
 		in.size = size
 		for _, s := range []struct {
 			to         **sql.Stmt
@@ -42,12 +42,12 @@ func prepareInserts(ctx context.Context, conn *sql.Conn) ([]inserts, error) {
 		} {
 			stmt, err := conn.PrepareContext(ctx, fmt.Sprintf(s.query, s.row+strings.Repeat(", "+s.row, size-1)))
 			if err != nil {
-				return nil, fmt.Errorf("preparing an INSERT of %d rows: %w", size, err)
+				return fmt.Errorf("preparing an INSERT of %d rows: %w", size, err)
 			}
-			*s.to = stmt
+			*s.to, w.all = stmt, append(w.all, stmt)
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // grouped calls f for groups of puts of the sizes that there are statements for.

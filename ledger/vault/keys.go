@@ -258,9 +258,9 @@ func (k *keyStore) collected(ctx context.Context) (slot, error) {
 	return slot(binary.BigEndian.Uint64(b)), nil
 }
 
-// close closes whatever openKeyStore has opened; it closes statements too.
+// close closes whatever openKeyStore has opened.
 func (k *keyStore) close() error {
-	var errs []error
+	errs := []error{k.write.close()}
 	if k.reader != nil {
 		errs = append(errs, k.reader.Close())
 	}

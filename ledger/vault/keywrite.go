@@ -20,9 +20,23 @@ type writeStatements struct {
 	bury, tombstone             *sql.Stmt
 	addLive, setCollected       *sql.Stmt
 	liveSegments, sweepSegments *sql.Stmt
+
+	all []*sql.Stmt // for close
 }
 
-func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) (err error) {
+// close closes the statements. Closing their connection does not: database/sql
+// leaves to the caller what was prepared on one connection, and SQLite keeps its
+// files open until the last statement is closed.
+func (w *writeStatements) close() error {
+	var errs []error
+	for _, s := range w.all {
+		errs = append(errs, s.Close())
+	}
+	w.all = nil
+	return errors.Join(errs...)
+}
+
+func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) error {
 	for _, s := range []struct {
 		to    **sql.Stmt
 		query string
@@ -46,10 +60,9 @@ func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) (err erro
 		if err != nil {
 			return fmt.Errorf("preparing %q: %w", s.query, err)
 		}
-		*s.to = stmt
+		*s.to, w.all = stmt, append(w.all, stmt)
 	}
-	w.inserts, err = prepareInserts(ctx, conn)
-	return err
+	return w.prepareInserts(ctx, conn)
 }
 
 // discard removes one version and its key; ErrNotFound writes nothing.

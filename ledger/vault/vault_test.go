@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 )
 
@@ -38,4 +40,27 @@ func openVault(t testing.TB, cfg Config) *Vault {
 		}
 	})
 	return v
+}
+
+// TestCloseLeavesNoFileOpen looks where the operating system shows open files.
+func TestCloseLeavesNoFileOpen(t *testing.T) {
+	const open = "/proc/self/fd"
+	if _, err := os.Stat(open); err != nil {
+		t.Skip(err)
+	}
+	cfg := newConfig(t)
+	v := openVault(t, cfg)
+	mustPut(t, v, events.MustNewID(), 1, pattern(10))
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name, err := os.Readlink(filepath.Join(open, e.Name())); err == nil && strings.HasPrefix(name, cfg.Dir) {
+			t.Errorf("%s is open after Close", name)
+		}
+	}
 }
