@@ -20,6 +20,7 @@ import (
 	_ "modernc.org/sqlite" // the "sqlite" driver of database/sql
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/verifier/life"
 )
 
@@ -150,15 +151,22 @@ func (p *Projection) Persist(c Changes) {
 func (p *Projection) Close() error {
 	close(p.kick)
 	<-p.done
-	err := p.flush()
+	err := p.flush(nil)
 	return errors.Join(err, p.db.Close())
+}
+
+// behind reports whether the copy lags by more than two flushes.
+func (p *Projection) behind() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pending) >= 2*flushRows || p.head.Size-p.written >= 2*flushEvents
 }
 
 // run writes the copy until Close.
 func (p *Projection) run() {
 	defer close(p.done)
 	for range p.kick {
-		if err := p.flush(); err != nil {
+		if err := p.flush(&disk.Pace{Hurry: p.behind}); err != nil {
 			p.logger.Error("the copy of the state lags behind; the next start replays more", "cause", err)
 		}
 	}

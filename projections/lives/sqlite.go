@@ -15,6 +15,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/verifier/life"
 )
 
@@ -122,7 +123,7 @@ func readRows[V life.Actor | life.Record](ctx context.Context, p *Projection, ta
 // flush writes what is pending in one transaction. A crash before the commit
 // leaves the copy where it was, one after it at the new head. What could not be
 // written is put back behind whatever has come since.
-func (p *Projection) flush() error {
+func (p *Projection) flush(pace *disk.Pace) error {
 	p.mu.Lock()
 	rows, head := p.pending, p.head
 	p.pending = make(map[events.ID]row)
@@ -130,7 +131,7 @@ func (p *Projection) flush() error {
 	if len(rows) == 0 {
 		return nil
 	}
-	err := p.write(rows, head)
+	err := p.write(rows, head, pace)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
@@ -145,14 +146,14 @@ func (p *Projection) flush() error {
 	return fmt.Errorf("writing the copy of a projection: %w", err)
 }
 
-func (p *Projection) write(rows map[events.ID]row, head life.Head) error {
+func (p *Projection) write(rows map[events.ID]row, head life.Head, pace *disk.Pace) error {
 	tx, err := p.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
 	for _, table := range []string{"actor", "record"} {
-		if err := writeTable(tx, table, rows); err != nil {
+		if err := writeTable(tx, table, rows, pace); err != nil {
 			return err
 		}
 	}
@@ -186,7 +187,7 @@ const rowsPerInsert = 64
 
 // writeTable writes the rows of one table, in the order of their ids, which is
 // the order of the table's pages.
-func writeTable(tx *sql.Tx, table string, rows map[events.ID]row) error {
+func writeTable(tx *sql.Tx, table string, rows map[events.ID]row, pace *disk.Pace) error {
 	var ids []events.ID
 	for id, r := range rows {
 		if r.table == table {
@@ -204,6 +205,7 @@ func writeTable(tx *sql.Tx, table string, rows map[events.ID]row) error {
 		if _, err := tx.Exec(query, args...); err != nil {
 			return err
 		}
+		pace.Rest()
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
+	"github.com/medledger/medledger/events/store/disk"
 )
 
 const (
@@ -313,7 +314,11 @@ func (x *index) flush(last bool) {
 	x.waiting = newOverlay(x.writing.next())
 	snapshot := x.filter.snapshot(last)
 	x.mu.Unlock()
-	err := x.sqlite.write(x.writing, snapshot)
+	var pace *disk.Pace
+	if !last {
+		pace = &disk.Pace{Hurry: x.full}
+	}
+	err := x.sqlite.write(x.writing, snapshot, pace)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.flushed.Broadcast()
@@ -326,6 +331,13 @@ func (x *index) flush(last bool) {
 }
 
 // close writes what waits and closes SQLite.
+// full reports whether as many records wait again as one flush takes.
+func (x *index) full() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.waiting.entries) >= flushRecords
+}
+
 func (x *index) close() error {
 	close(x.kick)
 	<-x.done

@@ -11,6 +11,7 @@ import (
 	_ "modernc.org/sqlite" // the "sqlite" driver of database/sql
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
 )
 
 // indexVersion changes whenever the tables change their meaning.
@@ -184,13 +185,13 @@ func (q *sqlite) numbers(ctx context.Context, stream string, from uint64, limit 
 
 // write adds an overlay in one transaction. A crash before its commit leaves the
 // index where it was, one after it with the overlay in it.
-func (q *sqlite) write(o *overlay, f *savedFilter) error {
+func (q *sqlite) write(o *overlay, f *savedFilter, pace *disk.Pace) error {
 	tx, err := q.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if err := errors.Join(writeEvents(tx, o), writeStreams(tx, o), writeEntries(tx, o)); err != nil {
+	if err := errors.Join(writeEvents(tx, o, pace), writeStreams(tx, o, pace), writeEntries(tx, o, pace)); err != nil {
 		return err
 	}
 	if f != nil {
@@ -225,20 +226,20 @@ func writeFilter(tx *sql.Tx, f *savedFilter) error {
 // The rows of a table are written in the order of its keys: neighbours share
 // pages of the tree.
 
-func writeEvents(tx *sql.Tx, o *overlay) error {
+func writeEvents(tx *sql.Tx, o *overlay, pace *disk.Pace) error {
 	order := make([]int, len(o.entries))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return slices.Compare(o.entries[a].id[:], o.entries[b].id[:]) })
-	w := rows{tx: tx, table: "event", columns: 2}
+	w := rows{tx: tx, pace: pace, table: "event", columns: 2}
 	for _, i := range order {
 		w.add(o.entries[i].id[:], o.first+uint64(i))
 	}
 	return w.end()
 }
 
-func writeStreams(tx *sql.Tx, o *overlay) error {
+func writeStreams(tx *sql.Tx, o *overlay, pace *disk.Pace) error {
 	var order []int
 	for i, e := range o.entries {
 		if e.revision == 0 {
@@ -246,14 +247,14 @@ func writeStreams(tx *sql.Tx, o *overlay) error {
 		}
 	}
 	slices.SortFunc(order, func(a, b int) int { return strings.Compare(o.entries[a].stream, o.entries[b].stream) })
-	w := rows{tx: tx, table: "stream", columns: 2}
+	w := rows{tx: tx, pace: pace, table: "stream", columns: 2}
 	for _, i := range order {
 		w.add([]byte(o.entries[i].stream), o.first+uint64(i))
 	}
 	return w.end()
 }
 
-func writeEntries(tx *sql.Tx, o *overlay) error {
+func writeEntries(tx *sql.Tx, o *overlay, pace *disk.Pace) error {
 	order := make([]int, len(o.entries))
 	for i := range order {
 		order[i] = i
@@ -267,7 +268,7 @@ func writeEntries(tx *sql.Tx, o *overlay) error {
 		}
 		return 0
 	})
-	w := rows{tx: tx, table: "entry", columns: 3}
+	w := rows{tx: tx, pace: pace, table: "entry", columns: 3}
 	for _, i := range order {
 		w.add(o.entries[i].origin, o.entries[i].revision, o.first+uint64(i))
 	}
@@ -279,6 +280,7 @@ type rows struct {
 	tx      *sql.Tx
 	table   string
 	columns int
+	pace    *disk.Pace
 	full    *sql.Stmt
 	args    []any
 	err     error
@@ -301,6 +303,7 @@ func (w *rows) add(values ...any) {
 		_, w.err = w.full.Exec(w.args...)
 	}
 	w.args = w.args[:0]
+	w.pace.Rest()
 }
 
 // end inserts what is left.
