@@ -212,6 +212,9 @@ func (p *put) sealTo(w io.Writer, start []byte, rest io.Reader) error {
 		return err
 	}
 	src := io.MultiReader(bytes.NewReader(start), rest)
+	// Encrypting and hashing a large content would take a core for as long as it
+	// lasts; with two cores every small one would wait for it.
+	var pace disk.Pace
 	n, ended, err := fill(src, b.cur)
 	for err == nil {
 		var m int
@@ -223,11 +226,13 @@ func (p *put) sealTo(w io.Writer, start []byte, rest io.Reader) error {
 		if err = p.ctx.Err(); err != nil {
 			break
 		}
+		pace.Begin()
 		p.commitment.Write(b.cur[:n])
 		if _, err = w.Write(p.stream.seal(b.sealed[:0], b.cur[:n], m == 0)); err != nil || m == 0 {
 			return err
 		}
 		b.cur, b.next, n = b.next, b.cur, m
+		pace.Rest()
 	}
 	return err
 }

@@ -29,7 +29,8 @@ type segments struct {
 	number uint32 // of the segment being written
 	offset int64  // where its next record goes
 	file   disk.File
-	fresh  bool // the segment is yet to be created
+	fresh  bool   // the segment is yet to be created
+	staged []byte // the last stage's data, whose memory the next one uses again
 
 	mu      sync.Mutex
 	handles map[uint32]*handle
@@ -133,12 +134,14 @@ func (s *segments) stage(puts []*request) (data []byte, err error) {
 		s.file, s.fresh = nil, true
 		s.number, s.offset = s.number+1, segmentHeaderSize
 	}
+	data = s.staged[:0]
 	at := s.offset
 	for _, p := range puts {
 		p.at = location{segment: s.number, offset: at, length: int64(len(p.sealed))}
 		data = append(data, p.sealed...)
 		at += int64(len(p.sealed))
 	}
+	s.staged = data
 	return data, nil
 }
 

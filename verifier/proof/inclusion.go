@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -47,7 +48,7 @@ func FormatProof(index uint64, hashes []tlog.Hash, signedCheckpoint []byte) []by
 	b = strconv.AppendUint(b, index, 10)
 	b = append(b, '\n')
 	for _, h := range hashes {
-		b = append(b, h.String()...)
+		b = base64.StdEncoding.AppendEncode(b, h[:])
 		b = append(b, '\n')
 	}
 	b = append(b, '\n')

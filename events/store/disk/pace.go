@@ -13,7 +13,11 @@ type Pace struct {
 	resumed time.Time
 }
 
-// Rest sleeps as long as the work took since the last Rest, so that the work takes
+// Begin says that the work goes on after something that was not work, such as
+// waiting for somebody.
+func (p *Pace) Begin() { p.resumed = time.Now() }
+
+// Rest sleeps as long as the work took since the last Begin or Rest, so that the work takes
 // half a core at most. A nil Pace does not rest.
 func (p *Pace) Rest() {
 	if p == nil || p.Hurry != nil && p.Hurry() {
