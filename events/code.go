@@ -17,6 +17,7 @@ const (
 	RoleAdmin     Role = "admin"
 	RoleDevice    Role = "device"
 	RoleSystem    Role = "system" // the ledger itself
+	RoleProxy     Role = "proxy"  // who acts for patients, such as a guardian
 )
 
 // Purpose is an HL7 PurposeOfUse code
@@ -68,18 +69,68 @@ const (
 	KindBundle       Kind = "bundle"      // a whole history, such as a FHIR bundle
 )
 
-// Action is what somebody wants to do to a record.
+// Action is what somebody wants to do.
 type Action string
 
-// The actions.
+// The actions. Those of the second group are done to a patient.
 const (
-	ActionRegister  Action = "register" // an actor
-	ActionOriginate Action = "originate"
-	ActionAmend     Action = "amend"
-	ActionAccess    Action = "access"
-	ActionDisclose  Action = "disclose"
-	ActionReceive   Action = "receive"
-	ActionDestroy   Action = "destroy"
+	ActionRegister           Action = "register" // an actor
+	ActionIssueToken         Action = "issue-token"
+	ActionRevokeToken        Action = "revoke-token"
+	ActionReadLog            Action = "read-log"
+	ActionOriginate          Action = "originate"
+	ActionAmend              Action = "amend"
+	ActionAccess             Action = "access"
+	ActionRefile             Action = "refile"
+	ActionReadHistory        Action = "read-history"
+	ActionDisclose           Action = "disclose"
+	ActionReceive            Action = "receive"
+	ActionAcknowledge        Action = "acknowledge"
+	ActionEndShare           Action = "end-share"
+	ActionRequestDestruction Action = "request-destruction"
+	ActionDestroy            Action = "destroy" // approve a destruction
+
+	ActionRegisterPatient Action = "register-patient"
+	ActionLookUpPatient   Action = "look-up-patient"
+	ActionMergePatient    Action = "merge-patient"
+	ActionListRecords     Action = "list-records"
+	ActionListAccesses    Action = "list-accesses"
+	ActionOpenCare        Action = "open-care"
+	ActionCloseCare       Action = "close-care"
+	ActionAppointProxy    Action = "appoint-proxy"
+	ActionDismissProxy    Action = "dismiss-proxy"
+	ActionGrantConsent    Action = "grant-consent"
+	ActionWithdrawConsent Action = "withdraw-consent"
+)
+
+// Query is what somebody asks about a patient.
+type Query string
+
+// The queries.
+const (
+	QueryIdentifier Query = "identifier" // who has this identifier
+	QueryRecords    Query = "records"    // which records there are
+	QueryAccesses   Query = "accesses"   // who saw or received what
+)
+
+// ProxyScope is what a proxy may do for a patient.
+type ProxyScope string
+
+// The scopes of a proxy.
+const (
+	ProxyConsents    ProxyScope = "consents"    // grant and withdraw consents
+	ProxyDestruction ProxyScope = "destruction" // ask for the destruction of records
+	ProxyRead        ProxyScope = "read"        // read records, and who read them
+)
+
+// DeliveryFailure says why a release did not reach its reader.
+type DeliveryFailure string
+
+// The failures of a delivery.
+const (
+	FailureDisconnected DeliveryFailure = "disconnected" // the reader went away
+	FailureRightEnded   DeliveryFailure = "right-ended"  // what permitted it ended meanwhile
+	FailureUnavailable  DeliveryFailure = "unavailable"  // the content could not be read
 )
 
 // Ground says why a record is destroyed.
@@ -95,14 +146,22 @@ const (
 
 var (
 	roles = set(RoleClinician, RoleNurse, RoleClerk, RolePatient, RoleRecipient,
-		RoleAuditor, RoleAdmin, RoleDevice, RoleSystem)
+		RoleAuditor, RoleAdmin, RoleDevice, RoleSystem, RoleProxy)
 	purposes = set(PurposeTreatment, PurposeEmergency, PurposeBreakGlass, PurposePayment, PurposeOperations,
 		PurposeResearch, PurposePublic, PurposePatient, PurposeFamily, PurposeLegal, PurposeSystemAdmin)
 	confidentialities = set(Unrestricted, Low, Moderate, Normal, Restricted, VeryRestricted)
 	kinds             = set(KindChart, KindSurgery, KindNursing, KindMidwifery, KindLaboratory, KindRadiology,
 		KindPrescription, KindCertificate, KindObservation, KindBundle)
-	actions = set(ActionRegister, ActionOriginate, ActionAmend, ActionAccess, ActionDisclose, ActionReceive, ActionDestroy)
-	grounds = set(GroundPatientRequest, GroundRetentionEnded, GroundPurposeEnded, GroundUnlawfulStorage)
+	patientActions = set(ActionRegisterPatient, ActionLookUpPatient, ActionMergePatient, ActionListRecords,
+		ActionListAccesses, ActionOpenCare, ActionCloseCare, ActionAppointProxy, ActionDismissProxy,
+		ActionGrantConsent, ActionWithdrawConsent)
+	otherActions = set(ActionRegister, ActionIssueToken, ActionRevokeToken, ActionReadLog, ActionOriginate, ActionAmend,
+		ActionAccess, ActionRefile, ActionReadHistory, ActionDisclose, ActionReceive, ActionAcknowledge, ActionEndShare,
+		ActionRequestDestruction, ActionDestroy)
+	queries  = set(QueryIdentifier, QueryRecords, QueryAccesses)
+	scopes   = set(ProxyConsents, ProxyDestruction, ProxyRead)
+	failures = set(FailureDisconnected, FailureRightEnded, FailureUnavailable)
+	grounds  = set(GroundPatientRequest, GroundRetentionEnded, GroundPurposeEnded, GroundUnlawfulStorage)
 )
 
 // Valid reports whether the code is one of the set.
@@ -110,8 +169,15 @@ func (r Role) Valid() bool            { return roles[r] }
 func (p Purpose) Valid() bool         { return purposes[p] }
 func (c Confidentiality) Valid() bool { return confidentialities[c] }
 func (k Kind) Valid() bool            { return kinds[k] }
-func (a Action) Valid() bool          { return actions[a] }
+func (a Action) Valid() bool          { return otherActions[a] || patientActions[a] }
+func (q Query) Valid() bool           { return queries[q] }
+func (s ProxyScope) Valid() bool      { return scopes[s] }
+func (f DeliveryFailure) Valid() bool { return failures[f] }
 func (g Ground) Valid() bool          { return grounds[g] }
+
+// OnPatient reports whether the action is done to a patient, and not to a record,
+// an actor or the ledger.
+func (a Action) OnPatient() bool { return patientActions[a] }
 
 func set[C comparable](codes ...C) map[C]bool {
 	m := make(map[C]bool, len(codes))

@@ -37,3 +37,38 @@ func isCode(s string) bool {
 	}
 	return true
 }
+
+// Decision returns the decision that led to the event, and false if none did.
+func (e Event) Decision() (Decision, bool) {
+	if d, ok := e.Data.(interface{ decided() Decision }); ok {
+		return d.decided(), true
+	}
+	return Decision{}, false
+}
+
+func (d *ActorRegistered) decided() Decision      { return d.Decision }
+func (d *ActorRegisteredV1) decided() Decision    { return d.Decision }
+func (d *TokenIssued) decided() Decision          { return d.Decision }
+func (d *TokenRevoked) decided() Decision         { return d.Decision }
+func (d *LogRead) decided() Decision              { return d.Decision }
+func (d *PatientRegistered) decided() Decision    { return d.Decision }
+func (d *PatientMerged) decided() Decision        { return d.Decision }
+func (d *PatientQueried) decided() Decision       { return d.Decision }
+func (d *CareOpened) decided() Decision           { return d.Decision }
+func (d *CareClosed) decided() Decision           { return d.Decision }
+func (d *ProxyAppointed) decided() Decision       { return d.Decision }
+func (d *ProxyDismissed) decided() Decision       { return d.Decision }
+func (d *ConsentGranted) decided() Decision       { return d.Decision }
+func (d *ConsentWithdrawn) decided() Decision     { return d.Decision }
+func (d *RecordOriginated) decided() Decision     { return d.Decision }
+func (d *RecordAmended) decided() Decision        { return d.Decision }
+func (d *RecordAccessed) decided() Decision       { return d.Decision }
+func (d *RecordRefiled) decided() Decision        { return d.Decision }
+func (d *HistoryRead) decided() Decision          { return d.Decision }
+func (d *AccessRefused) decided() Decision        { return d.Decision }
+func (d *RecordDisclosed) decided() Decision      { return d.Decision }
+func (d *RecordReceived) decided() Decision       { return d.Decision }
+func (d *ShareAcknowledged) decided() Decision    { return d.Decision }
+func (d *ShareEnded) decided() Decision           { return d.Decision }
+func (d *DestructionRequested) decided() Decision { return d.Decision }
+func (d *DestructionStarted) decided() Decision   { return d.Decision }

@@ -2,6 +2,18 @@ package events
 
 // The events of this file have the record that is destroyed as their subject.
 
+// DestructionRequested asks for the destruction of a record.
+type DestructionRequested struct {
+	// Actor asks for it.
+	Actor ID `json:"actor"`
+	// Decision allowed the request.
+	Decision Decision `json:"decision"`
+	// Destruction names the destruction.
+	Destruction ID `json:"destruction"`
+	// Ground is why.
+	Ground Ground `json:"ground"`
+}
+
 // DestructionStarted closes a record for ever. It is durable before the first
 // key is touched; a ledger that finds it without its RecordDestroyed completes
 // the destruction when it starts.
@@ -28,8 +40,9 @@ type RecordDestroyed struct {
 	Custody string `json:"custody"`
 	// Destruction is the destruction that this completes.
 	Destruction ID `json:"destruction"`
-	// Keys is how many keys were destroyed: one for each version, and perhaps
-	// some of versions that were being added and never came to be.
+	// Keys is how many keys were destroyed: one for each version, the record's own
+	// above them, and perhaps some of versions that were being added and never
+	// came to be.
 	Keys uint32 `json:"keys"`
 	// Method is how: "cryptographic-erase" (NIST SP 800-88).
 	Method string `json:"method"`
@@ -40,6 +53,20 @@ const (
 	MethodCryptographicErase = "cryptographic-erase"
 	CustodyFile              = "file"
 )
+
+// EventType implements Data.
+func (*DestructionRequested) EventType() Type { return TypeDestructionRequested }
+
+// Check implements Data.
+func (d *DestructionRequested) Check() error {
+	switch {
+	case d.Actor.IsZero() || d.Destruction.IsZero():
+		return invalid("request for a destruction without an id or an actor")
+	case !d.Ground.Valid():
+		return invalid("unknown ground of destruction")
+	}
+	return d.Decision.check()
+}
 
 // EventType implements Data.
 func (*DestructionStarted) EventType() Type { return TypeDestructionStarted }
@@ -64,12 +91,17 @@ func (*RecordDestroyed) EventType() Type { return TypeRecordDestroyed }
 
 // Check implements Data.
 func (d *RecordDestroyed) Check() error {
-	switch {
-	case d.Destruction.IsZero():
+	if d.Destruction.IsZero() {
 		return invalid("destroyed without a destruction")
-	case d.Method != MethodCryptographicErase:
+	}
+	return checkErasure(d.Method, d.Custody)
+}
+
+func checkErasure(method, custody string) error {
+	if method != MethodCryptographicErase {
 		return invalid("unknown method of destruction")
-	case d.Custody != CustodyFile:
+	}
+	if custody != CustodyFile {
 		return invalid("unknown custody")
 	}
 	return nil

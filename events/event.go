@@ -37,18 +37,38 @@ type Type string
 // The newest version of every event type, and the older ones that can still be
 // read.
 const (
-	TypeLedgerOpened       Type = "medledger.ledger.opened.v1"
-	TypeKeyRotated         Type = "medledger.ledger.key-rotated.v1"
-	TypeActorRegistered    Type = "medledger.actor.registered.v2"
-	TypeActorRegisteredV1  Type = "medledger.actor.registered.v1"
-	TypeRecordOriginated   Type = "medledger.record.originated.v1"
-	TypeRecordAmended      Type = "medledger.record.amended.v1"
-	TypeRecordAccessed     Type = "medledger.record.accessed.v1"
-	TypeAccessRefused      Type = "medledger.access.refused.v1"
-	TypeRecordDisclosed    Type = "medledger.record.disclosed.v1"
-	TypeRecordReceived     Type = "medledger.record.received.v1"
-	TypeDestructionStarted Type = "medledger.destruction.started.v1"
-	TypeRecordDestroyed    Type = "medledger.record.destroyed.v1"
+	TypeLedgerOpened         Type = "medledger.ledger.opened.v1"
+	TypeLedgerRestored       Type = "medledger.ledger.restored.v1"
+	TypeKeyRotated           Type = "medledger.ledger.key-rotated.v1"
+	TypeLogRead              Type = "medledger.ledger.log-read.v1"
+	TypeActorRegistered      Type = "medledger.actor.registered.v2"
+	TypeActorRegisteredV1    Type = "medledger.actor.registered.v1"
+	TypeTokenIssued          Type = "medledger.actor.token-issued.v1"
+	TypeTokenRevoked         Type = "medledger.actor.token-revoked.v1"
+	TypePatientRegistered    Type = "medledger.patient.registered.v1"
+	TypePatientMerged        Type = "medledger.patient.merged.v1"
+	TypePatientErased        Type = "medledger.patient.erased.v1"
+	TypePatientQueried       Type = "medledger.patient.queried.v1"
+	TypeCareOpened           Type = "medledger.patient.care-opened.v1"
+	TypeCareClosed           Type = "medledger.patient.care-closed.v1"
+	TypeProxyAppointed       Type = "medledger.patient.proxy-appointed.v1"
+	TypeProxyDismissed       Type = "medledger.patient.proxy-dismissed.v1"
+	TypeConsentGranted       Type = "medledger.patient.consent-granted.v1"
+	TypeConsentWithdrawn     Type = "medledger.patient.consent-withdrawn.v1"
+	TypeRecordOriginated     Type = "medledger.record.originated.v1"
+	TypeRecordAmended        Type = "medledger.record.amended.v1"
+	TypeRecordAccessed       Type = "medledger.record.accessed.v1"
+	TypeRecordRefiled        Type = "medledger.record.refiled.v1"
+	TypeHistoryRead          Type = "medledger.record.history-read.v1"
+	TypeDeliveryFailed       Type = "medledger.record.delivery-failed.v1"
+	TypeAccessRefused        Type = "medledger.access.refused.v1"
+	TypeRecordDisclosed      Type = "medledger.record.disclosed.v1"
+	TypeRecordReceived       Type = "medledger.record.received.v1"
+	TypeShareAcknowledged    Type = "medledger.share.acknowledged.v1"
+	TypeShareEnded           Type = "medledger.share.ended.v1"
+	TypeDestructionRequested Type = "medledger.destruction.requested.v1"
+	TypeDestructionStarted   Type = "medledger.destruction.started.v1"
+	TypeRecordDestroyed      Type = "medledger.record.destroyed.v1"
 )
 
 var (
@@ -78,8 +98,8 @@ type Event struct {
 	Source string
 	// Type is the type of Data.
 	Type Type
-	// Subject is what the event happened to: a record, an actor, or for events
-	// of the ledger itself the ledger's own id.
+	// Subject is what the event happened to: a record, a patient, an actor, or for
+	// events of the ledger itself the ledger's own id.
 	Subject ID
 	// Time is the ledger's clock at the decision. It never runs backwards along
 	// the log.
@@ -143,21 +163,33 @@ func (e Event) Check() error {
 }
 
 // Stream names the stream of an event store that the event belongs to: its
-// subject's. A refusal belongs to the record, or to the actor if it is about no
-// record that exists.
+// subject's. A refusal belongs to the record or the patient, or to the actor if it
+// is about nothing that exists.
 func (e Event) Stream() string {
 	switch d := e.Data.(type) {
-	case *LedgerOpened, *KeyRotated:
+	case *LedgerOpened, *LedgerRestored, *KeyRotated, *LogRead:
 		return "ledger-" + e.Subject.String()
-	case *ActorRegistered, *ActorRegisteredV1:
-		return "actor-" + e.Subject.String()
+	case *ActorRegistered, *ActorRegisteredV1, *TokenIssued, *TokenRevoked:
+		return ActorStream(e.Subject)
+	case *PatientRegistered, *PatientMerged, *PatientErased, *PatientQueried, *CareOpened, *CareClosed,
+		*ProxyAppointed, *ProxyDismissed, *ConsentGranted, *ConsentWithdrawn:
+		return PatientStream(e.Subject)
 	case *AccessRefused:
-		if e.Subject == d.Actor {
-			return "actor-" + e.Subject.String()
+		switch {
+		case e.Subject == d.Actor:
+			return ActorStream(e.Subject)
+		case d.Action.OnPatient():
+			return PatientStream(e.Subject)
 		}
 	}
 	return RecordStream(e.Subject)
 }
+
+// ActorStream names the stream of the events about an actor.
+func ActorStream(actor ID) string { return "actor-" + actor.String() }
+
+// PatientStream names the stream of the events about a patient.
+func PatientStream(patient ID) string { return "patient-" + patient.String() }
 
 // RecordStream names the stream of the events about a record.
 func RecordStream(record ID) string { return "record-" + record.String() }
@@ -167,37 +199,58 @@ func (t Type) Schema() string {
 	return "urn:medledger:schema:" + strings.TrimPrefix(string(t), "medledger.")
 }
 
+// makers makes empty data of every type, in the order of Types.
+var makers = []func() Data{
+	func() Data { return new(LedgerOpened) },
+	func() Data { return new(LedgerRestored) },
+	func() Data { return new(KeyRotated) },
+	func() Data { return new(LogRead) },
+	func() Data { return new(ActorRegistered) },
+	func() Data { return new(ActorRegisteredV1) },
+	func() Data { return new(TokenIssued) },
+	func() Data { return new(TokenRevoked) },
+	func() Data { return new(PatientRegistered) },
+	func() Data { return new(PatientMerged) },
+	func() Data { return new(PatientErased) },
+	func() Data { return new(PatientQueried) },
+	func() Data { return new(CareOpened) },
+	func() Data { return new(CareClosed) },
+	func() Data { return new(ProxyAppointed) },
+	func() Data { return new(ProxyDismissed) },
+	func() Data { return new(ConsentGranted) },
+	func() Data { return new(ConsentWithdrawn) },
+	func() Data { return new(RecordOriginated) },
+	func() Data { return new(RecordAmended) },
+	func() Data { return new(RecordAccessed) },
+	func() Data { return new(RecordRefiled) },
+	func() Data { return new(HistoryRead) },
+	func() Data { return new(DeliveryFailed) },
+	func() Data { return new(AccessRefused) },
+	func() Data { return new(RecordDisclosed) },
+	func() Data { return new(RecordReceived) },
+	func() Data { return new(ShareAcknowledged) },
+	func() Data { return new(ShareEnded) },
+	func() Data { return new(DestructionRequested) },
+	func() Data { return new(DestructionStarted) },
+	func() Data { return new(RecordDestroyed) },
+}
+
+var makerOf = func() map[Type]func() Data {
+	byType := make(map[Type]func() Data, len(makers))
+	for _, m := range makers {
+		byType[m().EventType()] = m
+	}
+	return byType
+}()
+
 // New returns empty data for a type, or an error that wraps ErrUnknownType or
 // ErrUnknownVersion.
 func New(t Type) (Data, error) {
-	switch t {
-	case TypeLedgerOpened:
-		return new(LedgerOpened), nil
-	case TypeKeyRotated:
-		return new(KeyRotated), nil
-	case TypeActorRegistered:
-		return new(ActorRegistered), nil
-	case TypeActorRegisteredV1:
-		return new(ActorRegisteredV1), nil
-	case TypeRecordOriginated:
-		return new(RecordOriginated), nil
-	case TypeRecordAmended:
-		return new(RecordAmended), nil
-	case TypeRecordAccessed:
-		return new(RecordAccessed), nil
-	case TypeAccessRefused:
-		return new(AccessRefused), nil
-	case TypeRecordDisclosed:
-		return new(RecordDisclosed), nil
-	case TypeRecordReceived:
-		return new(RecordReceived), nil
-	case TypeDestructionStarted:
-		return new(DestructionStarted), nil
-	case TypeRecordDestroyed:
-		return new(RecordDestroyed), nil
+	if m := makerOf[t]; m != nil {
+		return m(), nil
 	}
 	if name, _, ok := cutVersion(t); ok {
-		for _, known := range Types() {
+		for known := range makerOf {
 			if knownName, _, _ := cutVersion(known); knownName == name {
 				return nil, fmt.Errorf("%q: %w; a newer medledger wrote it, use that to read it", t, ErrUnknownVersion)
 			}
@@ -208,11 +261,11 @@ func New(t Type) (Data, error) {
 
 // Types returns every type that New knows.
 func Types() []Type {
-	return []Type{
-		TypeLedgerOpened, TypeKeyRotated, TypeActorRegistered, TypeActorRegisteredV1,
-		TypeRecordOriginated, TypeRecordAmended, TypeRecordAccessed, TypeAccessRefused,
-		TypeRecordDisclosed, TypeRecordReceived, TypeDestructionStarted, TypeRecordDestroyed,
+	types := make([]Type, len(makers))
+	for i, m := range makers {
+		types[i] = m().EventType()
 	}
+	return types
 }
 
 // cutVersion splits "medledger.record.accessed.v1" before ".v1".

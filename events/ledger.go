@@ -21,6 +21,13 @@ type KeyRotated struct {
 	StatementKeys []StatementKey `json:"statementKeys"`
 }
 
+// LedgerRestored says that the ledger was put back from a backup and goes on
+// from there. Its subject is the ledger.
+type LedgerRestored struct {
+	// Size is how many events the backup had: the event's own index.
+	Size uint64 `json:"size"`
+}
+
 // StatementKey is an Ed25519 public key as a JSON Web Key (RFC 8037).
 type StatementKey struct {
 	Crv string `json:"crv"` // "Ed25519"
@@ -55,6 +62,17 @@ func (d *KeyRotated) Check() error {
 		return invalid("rotation of the keys announced at %d", d.Previous)
 	}
 	return checkKeys(d.StatementKeys)
+}
+
+// EventType implements Data.
+func (*LedgerRestored) EventType() Type { return TypeLedgerRestored }
+
+// Check implements Data.
+func (d *LedgerRestored) Check() error {
+	if d.Size == 0 || d.Size > maxSafeInteger {
+		return invalid("restored from a backup of %d events", d.Size)
+	}
+	return nil
 }
 
 func checkKeys(keys []StatementKey) error {

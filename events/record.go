@@ -1,7 +1,7 @@
 package events
 
 // The events of this file have a record as their subject, except a refusal
-// about a record that does not exist.
+// about a patient, or about something that does not exist.
 
 // RecordOriginated creates a record with its first version.
 type RecordOriginated struct {
@@ -55,8 +55,9 @@ type RecordAccessed struct {
 }
 
 // AccessRefused says that an actor wanted to do something and was not allowed
-// to. Its subject is the record, or the actor if there is no such record: what
-// somebody made up does not enter the log.
+// to. Its subject is the record or the patient that it was wanted of, or the actor
+// if there is no such record or patient: what somebody made up does not enter the
+// log.
 type AccessRefused struct {
 	// Action is what was wanted.
 	Action Action `json:"action"`
@@ -99,6 +100,26 @@ type RecordReceived struct {
 	Share ID `json:"share"`
 	// Version is what was received.
 	Version uint32 `json:"version"`
+}
+
+// ShareAcknowledged says that a recipient has what was shared.
+type ShareAcknowledged struct {
+	// Actor is the recipient.
+	Actor ID `json:"actor"`
+	// Decision allowed it.
+	Decision Decision `json:"decision"`
+	// Share is the share.
+	Share ID `json:"share"`
+}
+
+// ShareEnded ends a share before its time.
+type ShareEnded struct {
+	// Actor ended it.
+	Actor ID `json:"actor"`
+	// Decision allowed it.
+	Decision Decision `json:"decision"`
+	// Share is the share.
+	Share ID `json:"share"`
 }
 
 // EventType implements Data.
@@ -183,6 +204,28 @@ func (*RecordReceived) EventType() Type { return TypeRecordReceived }
 func (d *RecordReceived) Check() error {
 	if d.Actor.IsZero() || d.Share.IsZero() || d.Version == 0 {
 		return invalid("reception without an actor, a share or a version")
+	}
+	return d.Decision.check()
+}
+
+// EventType implements Data.
+func (*ShareAcknowledged) EventType() Type { return TypeShareAcknowledged }
+
+// Check implements Data.
+func (d *ShareAcknowledged) Check() error {
+	if d.Actor.IsZero() || d.Share.IsZero() {
+		return invalid("acknowledgement without an actor or a share")
+	}
+	return d.Decision.check()
+}
+
+// EventType implements Data.
+func (*ShareEnded) EventType() Type { return TypeShareEnded }
+
+// Check implements Data.
+func (d *ShareEnded) Check() error {
+	if d.Actor.IsZero() || d.Share.IsZero() {
+		return invalid("end of a share without an actor or a share")
 	}
 	return d.Decision.check()
 }

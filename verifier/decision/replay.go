@@ -22,7 +22,7 @@ func (e *WrongError) Error() string { return e.Why }
 // keys, the completion of a destruction.
 //
 // A refusal does not say all of what was asked for: a version, a share, a
-// recipient or an end that made no sense, an approver. A refusal for one of those
+// recipient, another patient, an end that made no sense. A refusal for one of those
 // reasons is taken at its word; it harms nobody but the one who was refused.
 func Replay(s *life.State, index uint64, e events.Event) error {
 	claim, ok := claimOf(s, e)
@@ -37,9 +37,9 @@ func Replay(s *life.State, index uint64, e events.Event) error {
 		return nil
 	}
 	claim.request.At = e.Time
-	right := claim.founding(s)
+	right := claim.undecided(s)
 	if right.Rule == "" {
-		right = Decide(s, claim.request)
+		right = decideBy(claim.trace.Rules, s, claim.request)
 	}
 	if right != claim.outcome {
 		return &WrongError{Claimed: claim.outcome, Right: right, Why: fmt.Sprintf("it was %s, the rules say it is %s", claim.outcome, right)}
@@ -61,6 +61,8 @@ func (o Outcome) String() string {
 var untold = map[string]bool{
 	RefusedUnknownRecord: true, RefusedUnknownVersion: true, RefusedUnknownShare: true,
 	RefusedUnknownRecipient: true, RefusedUntil: true, RefusedApprover: true,
+	RefusedUnknownPatient: true, RefusedErased: true, RefusedSamePerson: true,
+	RefusedUnknownMember: true, RefusedUnknownItem: true, RefusedNotProxy: true,
 }
 
 // claim is what an event says of its decision.
@@ -69,59 +71,131 @@ type claim struct {
 	outcome   Outcome
 	trace     events.Decision
 	founder   bool // it registers the first administrator
+	machine   bool // it was done on the ledger's own machine
 	elsewhere bool // it originates a record that is not the actor's to keep
 }
 
-// founding is the outcome for the first administrator, whom nobody decides on.
-func (c claim) founding(s *life.State) Outcome {
+// undecided is the outcome of what nobody decides.
+func (c claim) undecided(s *life.State) Outcome {
 	if actors, _ := s.Counts(); c.founder && actors == 0 {
 		return permit(Founding)
+	}
+	if c.machine {
+		return permit(OnTheMachine)
 	}
 	return Outcome{}
 }
 
+// claimOf returns the claim of an event, and false if nobody decided it.
 func claimOf(s *life.State, e events.Event) (claim, bool) {
-	permitted := func(r Request, d events.Decision) (claim, bool) {
-		return claim{request: r, outcome: permit(d.Rule), trace: d}, true
+	trace, ok := e.Decision()
+	if !ok {
+		return claim{}, false
+	}
+	c := claim{outcome: permit(trace.Rule), trace: trace}
+	if d, refused := e.Data.(*events.AccessRefused); refused {
+		c.outcome = refuse(trace.Rule)
+		c.request = refusedRequest(e, d)
+		return c, true
 	}
 	switch d := e.Data.(type) {
 	case *events.ActorRegistered:
-		c, _ := permitted(Request{Action: events.ActionRegister, Actor: d.By}, d.Decision)
 		c.founder = d.By.IsZero()
-		return c, true
+	case *events.TokenIssued:
+		c.machine = d.By.IsZero()
+	case *events.TokenRevoked:
+		c.machine = d.By.IsZero()
 	case *events.RecordOriginated:
-		c, _ := permitted(Request{Action: events.ActionOriginate, Actor: d.Actor}, d.Decision)
 		actor, _ := s.Actor(d.Actor)
 		c.elsewhere = actor.Organisation != d.Organisation || actor.Department != d.Department
-		return c, true
-	case *events.RecordAmended:
-		return permitted(Request{Action: events.ActionAmend, Actor: d.Actor, Record: e.Subject}, d.Decision)
-	case *events.RecordAccessed:
-		return permitted(Request{
-			Action: events.ActionAccess, Actor: d.Actor, Purpose: d.Purpose, Record: e.Subject, Version: d.Version,
-		}, d.Decision)
-	case *events.RecordDisclosed:
-		return permitted(Request{
-			Action: events.ActionDisclose, Actor: d.Actor, Purpose: d.Purpose, Record: e.Subject, Version: d.Version,
-			Recipient: d.Recipient, Until: d.Until,
-		}, d.Decision)
-	case *events.RecordReceived:
-		return permitted(Request{Action: events.ActionReceive, Actor: d.Actor, Record: e.Subject, Share: d.Share}, d.Decision)
-	case *events.DestructionStarted:
-		return permitted(Request{Action: events.ActionDestroy, Actor: d.Actor, Record: e.Subject, Approver: d.Approver}, d.Decision)
-	case *events.AccessRefused:
-		return claim{
-			request: Request{Action: d.Action, Actor: d.Actor, Purpose: d.Purpose, Record: refusedRecord(e, d), Share: d.Share},
-			outcome: refuse(d.Decision.Rule), trace: d.Decision,
-		}, true
 	}
-	return claim{}, false
+	c.request = permittedRequest(trace.Rules, e)
+	return c, true
 }
 
-// refusedRecord is the record that a refusal is about, if there is one.
-func refusedRecord(e events.Event, d *events.AccessRefused) events.ID {
-	if e.Subject == d.Actor {
-		return events.ID{}
+// permittedRequest is what was asked for, as the event that came of it tells.
+func permittedRequest(rules string, e events.Event) Request {
+	switch d := e.Data.(type) {
+	case *events.ActorRegistered:
+		return Request{Action: events.ActionRegister, Actor: d.By}
+	case *events.TokenIssued:
+		return Request{Action: events.ActionIssueToken, Actor: d.By, Whom: e.Subject, Until: d.Expires}
+	case *events.TokenRevoked:
+		return Request{Action: events.ActionRevokeToken, Actor: d.By, Whom: e.Subject, Item: d.Token}
+	case *events.LogRead:
+		return Request{Action: events.ActionReadLog, Actor: d.Actor}
+	case *events.RecordOriginated:
+		return Request{Action: events.ActionOriginate, Actor: d.Actor, Patient: d.Patient}
+	case *events.RecordAmended:
+		return Request{Action: events.ActionAmend, Actor: d.Actor, Record: e.Subject}
+	case *events.RecordAccessed:
+		return Request{Action: events.ActionAccess, Actor: d.Actor, Purpose: d.Purpose, Record: e.Subject, Version: d.Version}
+	case *events.RecordRefiled:
+		return Request{Action: events.ActionRefile, Actor: d.Actor, Record: e.Subject, Other: d.Patient}
+	case *events.HistoryRead:
+		return Request{Action: events.ActionReadHistory, Actor: d.Actor, Record: e.Subject}
+	case *events.RecordDisclosed:
+		return Request{
+			Action: events.ActionDisclose, Actor: d.Actor, Purpose: d.Purpose, Record: e.Subject, Version: d.Version,
+			Recipient: d.Recipient, Until: d.Until,
+		}
+	case *events.RecordReceived:
+		return Request{Action: events.ActionReceive, Actor: d.Actor, Record: e.Subject, Share: d.Share}
+	case *events.ShareAcknowledged:
+		return Request{Action: events.ActionAcknowledge, Actor: d.Actor, Record: e.Subject, Share: d.Share}
+	case *events.ShareEnded:
+		return Request{Action: events.ActionEndShare, Actor: d.Actor, Record: e.Subject, Share: d.Share}
+	case *events.DestructionRequested:
+		return Request{Action: events.ActionRequestDestruction, Actor: d.Actor, Record: e.Subject}
+	case *events.DestructionStarted:
+		if rules == life.Rules1 {
+			return Request{Action: events.ActionDestroy, Actor: d.Actor, Record: e.Subject, Approver: d.Approver}
+		}
+		return Request{Action: events.ActionDestroy, Actor: d.Approver, Record: e.Subject}
 	}
-	return e.Subject
+	return patientRequest(e)
+}
+
+// patientRequest is permittedRequest for what is done to a patient.
+func patientRequest(e events.Event) Request {
+	switch d := e.Data.(type) {
+	case *events.PatientRegistered:
+		return Request{Action: events.ActionRegisterPatient, Actor: d.Actor}
+	case *events.PatientMerged:
+		return Request{Action: events.ActionMergePatient, Actor: d.Actor, Patient: e.Subject, Other: d.Into}
+	case *events.PatientQueried:
+		return Request{Action: queryActions[d.Query], Actor: d.Actor, Patient: e.Subject, Purpose: d.Purpose}
+	case *events.CareOpened:
+		return Request{Action: events.ActionOpenCare, Actor: d.Actor, Patient: e.Subject, Whom: d.Member, Until: d.Until}
+	case *events.CareClosed:
+		return Request{Action: events.ActionCloseCare, Actor: d.Actor, Patient: e.Subject, Item: d.Relationship}
+	case *events.ProxyAppointed:
+		return Request{Action: events.ActionAppointProxy, Actor: d.Actor, Patient: e.Subject, Whom: d.Proxy, Until: d.Until}
+	case *events.ProxyDismissed:
+		return Request{Action: events.ActionDismissProxy, Actor: d.Actor, Patient: e.Subject, Item: d.Appointment}
+	case *events.ConsentGranted:
+		return Request{Action: events.ActionGrantConsent, Actor: d.Actor, Patient: e.Subject, Purpose: d.Purpose}
+	case *events.ConsentWithdrawn:
+		return Request{Action: events.ActionWithdrawConsent, Actor: d.Actor, Patient: e.Subject, Purpose: d.Purpose, Item: d.Consent}
+	}
+	return Request{}
+}
+
+var queryActions = map[events.Query]events.Action{
+	events.QueryIdentifier: events.ActionLookUpPatient,
+	events.QueryRecords:    events.ActionListRecords,
+	events.QueryAccesses:   events.ActionListAccesses,
+}
+
+// refusedRequest is what was asked for, as far as a refusal tells.
+func refusedRequest(e events.Event, d *events.AccessRefused) Request {
+	r := Request{Action: d.Action, Actor: d.Actor, Purpose: d.Purpose, Share: d.Share}
+	switch {
+	case e.Subject == d.Actor: // it was about nothing that exists
+	case d.Action.OnPatient():
+		r.Patient = e.Subject
+	default:
+		r.Record = e.Subject
+	}
+	return r
 }

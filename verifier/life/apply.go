@@ -2,13 +2,18 @@ package life
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/medledger/medledger/events"
 )
 
-// Rules is the version of the access rules that every decision must name. It
-// stands here and not in verifier/decision because that package imports this one.
-const Rules = "medledger-rules-1"
+// Rules is the version of the access rules that new decisions name, Rules1 the
+// one before. They stand here and not in verifier/decision because that package
+// imports this one.
+const (
+	Rules  = "medledger-rules-2"
+	Rules1 = "medledger-rules-1"
+)
 
 // violation is a broken rule, before it is known of which event.
 type violation struct{ rule, why string }
@@ -31,10 +36,24 @@ func (s *State) Apply(index uint64, e events.Event) error {
 	}
 	s.head.Size = index + 1
 	s.head.Time = e.Time
+	if d, ok := e.Decision(); ok {
+		s.head.Rules = d.Rules
+	}
 	if r := s.records[e.Subject]; r != nil {
 		r.Events++
+	} else if p := s.patients[e.Subject]; p != nil {
+		p.Events++
 	}
 	return nil
+}
+
+// Touched returns the actors, patients and records that an event, once it is
+// applied, may have changed.
+func Touched(e events.Event) []events.ID {
+	if merged, ok := e.Data.(*events.PatientMerged); ok {
+		return []events.ID{e.Subject, merged.Into}
+	}
+	return []events.ID{e.Subject}
 }
 
 // general checks what holds for every event.
@@ -61,22 +80,46 @@ func (s *State) particular(index uint64, e events.Event) *violation {
 		s.head.Origin, s.head.Ledger = e.Source, e.Subject
 		s.head.Announcements = append(s.head.Announcements, index)
 		return nil
-	case *events.KeyRotated:
-		return s.rotate(index, e, d)
+	case *events.KeyRotated, *events.LedgerRestored, *events.LogRead:
+		return s.aboutLedger(index, e)
 	case *events.ActorRegistered:
 		return s.register(index, e, d)
+	case *events.TokenIssued:
+		return s.issue(index, e, d)
+	case *events.TokenRevoked:
+		return s.revoke(index, e, d)
+	case *events.PatientRegistered, *events.PatientMerged, *events.PatientErased, *events.PatientQueried,
+		*events.CareOpened, *events.CareClosed, *events.ProxyAppointed, *events.ProxyDismissed,
+		*events.ConsentGranted, *events.ConsentWithdrawn:
+		return s.aboutPatient(index, e)
 	case *events.RecordOriginated:
 		return s.originate(index, e, d)
 	case *events.AccessRefused:
 		return s.refuse(index, e, d)
+	case *events.HistoryRead, *events.DeliveryFailed:
+		return s.lookedAt(index, e)
 	}
 	return s.live(index, e)
 }
 
-func (s *State) rotate(index uint64, e events.Event, d *events.KeyRotated) *violation {
+func (s *State) aboutLedger(index uint64, e events.Event) *violation {
 	if e.Subject != s.head.Ledger {
-		return broken("subject", "a rotation of keys is about the ledger itself")
+		return broken("subject", "it is not about the ledger itself")
 	}
+	switch d := e.Data.(type) {
+	case *events.KeyRotated:
+		return s.rotate(index, d)
+	case *events.LogRead:
+		return firstOf(s.registered(d.Actor), s.decided(index, d.Decision))
+	case *events.LedgerRestored:
+		if d.Size != index {
+			return broken("restored", "it names a backup of %d events", d.Size)
+		}
+	}
+	return nil
+}
+
+func (s *State) rotate(index uint64, d *events.KeyRotated) *violation {
 	if last := s.head.Announcements[len(s.head.Announcements)-1]; d.Previous != last {
 		return broken("key", "it replaces the announcement at %d, the last one is at %d", d.Previous, last)
 	}
@@ -89,7 +132,7 @@ func (s *State) register(index uint64, e events.Event, d *events.ActorRegistered
 	if v := s.fresh(e.Subject); v != nil {
 		return v
 	}
-	if v := decided(index, d.Decision); v != nil {
+	if v := s.decided(index, d.Decision); v != nil {
 		return v
 	}
 	if len(s.actors) == 0 {
@@ -103,22 +146,95 @@ func (s *State) register(index uint64, e events.Event, d *events.ActorRegistered
 	return nil
 }
 
-func (s *State) originate(index uint64, e events.Event, d *events.RecordOriginated) *violation {
-	if v := firstOf(s.fresh(e.Subject), s.registered(d.Actor), decided(index, d.Decision)); v != nil {
+func (s *State) issue(index uint64, e events.Event, d *events.TokenIssued) *violation {
+	if v := firstOf(s.registered(e.Subject), s.decided(index, d.Decision)); v != nil {
 		return v
 	}
-	s.records[e.Subject] = &Record{
-		Patient: d.Patient, Organisation: d.Organisation, Department: d.Department,
-		Kind: d.Kind, Confidentiality: d.Confidentiality, Versions: 1,
+	actor := s.actors[e.Subject]
+	if d.By.IsZero() && actor.Role != events.RoleAdmin {
+		return broken("token", "nobody issued it, and it is not for an administrator")
 	}
+	if !d.By.IsZero() {
+		if v := s.registered(d.By); v != nil {
+			return v
+		}
+	}
+	if _, taken := actor.Token(d.Token); taken {
+		return broken("token", "there is such a token already")
+	}
+	if _, taken := s.tokens[d.Digest]; taken {
+		return broken("token", "somebody has this token already")
+	}
+	// A fresh slice: actors that were handed out share the old one.
+	actor.Tokens = append(actor.Tokens[:len(actor.Tokens):len(actor.Tokens)], Token{ID: d.Token, Digest: d.Digest, Expires: d.Expires})
+	s.actors[e.Subject] = actor
+	s.tokens[d.Digest] = holder{e.Subject, d.Token}
+	return nil
+}
+
+func (s *State) revoke(index uint64, e events.Event, d *events.TokenRevoked) *violation {
+	if v := firstOf(s.registered(e.Subject), s.decided(index, d.Decision)); v != nil {
+		return v
+	}
+	if !d.By.IsZero() {
+		if v := s.registered(d.By); v != nil {
+			return v
+		}
+	}
+	actor := s.actors[e.Subject]
+	tokens := slices.Clone(actor.Tokens)
+	for i := range tokens {
+		if tokens[i].ID == d.Token && !tokens[i].Revoked {
+			tokens[i].Revoked = true
+			actor.Tokens = tokens
+			s.actors[e.Subject] = actor
+			return nil
+		}
+	}
+	return broken("token", "there is no such token, or it was revoked before")
+}
+
+func (s *State) originate(index uint64, e events.Event, d *events.RecordOriginated) *violation {
+	if v := firstOf(s.fresh(e.Subject), s.registered(d.Actor), s.decided(index, d.Decision)); v != nil {
+		return v
+	}
+	if d.Decision.Rules != Rules1 {
+		if v := s.filed(d.Patient); v != nil {
+			return v
+		}
+	}
+	r := &Record{
+		Patient: d.Patient, Organisation: d.Organisation, Department: d.Department,
+		Kind: d.Kind, Confidentiality: d.Confidentiality, Versions: 1, Originated: e.Time,
+	}
+	s.records[e.Subject] = r
+	s.file(e.Subject, r)
 	return nil
 }
 
 func (s *State) refuse(index uint64, e events.Event, d *events.AccessRefused) *violation {
-	if s.records[e.Subject] == nil && e.Subject != d.Actor {
-		return broken("subject", "a refusal is about a record that exists or about the actor who was refused")
+	known := s.records[e.Subject] != nil
+	if d.Action.OnPatient() {
+		known = s.patients[e.Subject] != nil
 	}
-	return firstOf(s.registered(d.Actor), decided(index, d.Decision))
+	if !known && e.Subject != d.Actor {
+		return broken("subject", "a refusal is about what exists or about the actor who was refused")
+	}
+	return firstOf(s.registered(d.Actor), s.decided(index, d.Decision))
+}
+
+// lookedAt handles what may be said of a record whatever its state.
+func (s *State) lookedAt(index uint64, e events.Event) *violation {
+	if s.records[e.Subject] == nil {
+		return broken("subject", "there is no such record")
+	}
+	switch d := e.Data.(type) {
+	case *events.HistoryRead:
+		return firstOf(s.registered(d.Actor), s.decided(index, d.Decision))
+	case *events.DeliveryFailed:
+		return s.registered(d.Actor)
+	}
+	return nil
 }
 
 // live handles the events about an existing record. All of them need it Active,
@@ -139,28 +255,29 @@ func (s *State) live(index uint64, e events.Event) *violation {
 	case *events.RecordAmended:
 		return s.amend(index, r, d)
 	case *events.RecordAccessed:
-		return firstOf(s.registered(d.Actor), decided(index, d.Decision), r.has(d.Version))
+		return firstOf(s.registered(d.Actor), s.decided(index, d.Decision), r.has(d.Version))
+	case *events.RecordRefiled:
+		return s.refile(index, e.Subject, r, d)
 	case *events.RecordDisclosed:
 		return s.disclose(index, e, r, d)
 	case *events.RecordReceived:
 		return s.receive(index, e, r, d)
+	case *events.ShareAcknowledged:
+		return s.acknowledge(index, r, d)
+	case *events.ShareEnded:
+		return s.endShare(index, r, d)
+	case *events.DestructionRequested:
+		return s.requestDestruction(index, e.Subject, r, d)
 	case *events.DestructionStarted:
-		return s.startDestruction(index, r, d)
+		return s.startDestruction(index, e.Subject, r, d)
 	case *events.RecordDestroyed:
-		if d.Destruction != r.Destruction {
-			return broken("destruction", "it completes a destruction that was not started")
-		}
-		if d.Keys < r.Versions {
-			return broken("destruction", "it destroyed %d keys of a record with %d versions", d.Keys, r.Versions)
-		}
-		r.Phase = Destroyed
-		return nil
+		return s.destroyed(r, d)
 	}
 	return broken("subject", "no rule knows events of this type")
 }
 
 func (s *State) amend(index uint64, r *Record, d *events.RecordAmended) *violation {
-	if v := firstOf(s.registered(d.Actor), decided(index, d.Decision)); v != nil {
+	if v := firstOf(s.registered(d.Actor), s.decided(index, d.Decision)); v != nil {
 		return v
 	}
 	if d.Version != r.Versions+1 {
@@ -170,46 +287,120 @@ func (s *State) amend(index uint64, r *Record, d *events.RecordAmended) *violati
 	return nil
 }
 
+func (s *State) refile(index uint64, id events.ID, r *Record, d *events.RecordRefiled) *violation {
+	if v := firstOf(s.registered(d.Actor), s.decided(index, d.Decision), s.filed(d.Patient)); v != nil {
+		return v
+	}
+	if d.From != r.Patient || s.SamePerson(d.From, d.Patient) {
+		return broken("patient", "it moves a record from a patient who does not have it, or to the same person")
+	}
+	s.unfile(id, r)
+	r.Patient = d.Patient
+	s.file(id, r)
+	return nil
+}
+
 func (s *State) disclose(index uint64, e events.Event, r *Record, d *events.RecordDisclosed) *violation {
-	if v := firstOf(s.registered(d.Actor), s.registered(d.Recipient), decided(index, d.Decision), r.has(d.Version)); v != nil {
+	if v := firstOf(s.registered(d.Actor), s.registered(d.Recipient), s.decided(index, d.Decision), r.has(d.Version)); v != nil {
 		return v
 	}
 	if s.actors[d.Recipient].Role != events.RoleRecipient {
 		return broken("share", "it is made for an actor who is no recipient")
 	}
-	if _, taken := r.Share(d.Share); taken {
+	if _, taken := s.shares[d.Share]; taken {
 		return broken("share", "there is such a share already")
 	}
 	if d.Until <= e.Time {
 		return broken("share", "it ends before it begins")
 	}
-	r.Shares = append(r.Shares, Share{ID: d.Share, Recipient: d.Recipient, Purpose: d.Purpose, Version: d.Version, Until: d.Until})
+	r.Shares = append(r.Shares, Share{
+		ID: d.Share, Recipient: d.Recipient, Actor: d.Actor, Purpose: d.Purpose, Version: d.Version, Until: d.Until,
+	})
+	s.shares[d.Share] = e.Subject
 	return nil
 }
 
 func (s *State) receive(index uint64, e events.Event, r *Record, d *events.RecordReceived) *violation {
-	share, ok := r.Share(d.Share)
-	switch {
-	case !ok:
+	i := slices.IndexFunc(r.Shares, func(s Share) bool { return s.ID == d.Share })
+	if i < 0 {
 		return broken("share", "there is no such share")
+	}
+	switch share := &r.Shares[i]; {
 	case share.Recipient != d.Actor:
 		return broken("share", "it was received by somebody else than its recipient")
 	case share.Version != d.Version:
 		return broken("share", "version %d was received, version %d is shared", d.Version, share.Version)
 	case e.Time >= share.Until:
 		return broken("share", "it ended at %s", share.Until)
+	case share.Ended:
+		return broken("share", "it was ended before")
 	}
-	return decided(index, d.Decision)
+	if v := s.decided(index, d.Decision); v != nil {
+		return v
+	}
+	r.Shares[i].Received = true
+	return nil
 }
 
-func (s *State) startDestruction(index uint64, r *Record, d *events.DestructionStarted) *violation {
-	if v := firstOf(s.registered(d.Actor), s.registered(d.Approver), decided(index, d.Decision)); v != nil {
+func (s *State) acknowledge(index uint64, r *Record, d *events.ShareAcknowledged) *violation {
+	share, ok := r.Share(d.Share)
+	if !ok || share.Recipient != d.Actor || !share.Received {
+		return broken("share", "it acknowledges what its actor has not received")
+	}
+	return s.decided(index, d.Decision)
+}
+
+func (s *State) endShare(index uint64, r *Record, d *events.ShareEnded) *violation {
+	if v := firstOf(s.registered(d.Actor), s.decided(index, d.Decision)); v != nil {
 		return v
+	}
+	i := slices.IndexFunc(r.Shares, func(s Share) bool { return s.ID == d.Share && !s.Ended })
+	if i < 0 {
+		return broken("share", "there is no such share, or it was ended before")
+	}
+	r.Shares[i].Ended = true
+	return nil
+}
+
+func (s *State) requestDestruction(index uint64, id events.ID, r *Record, d *events.DestructionRequested) *violation {
+	if v := firstOf(s.registered(d.Actor), s.decided(index, d.Decision)); v != nil {
+		return v
+	}
+	if _, taken := s.destructions[d.Destruction]; taken || !r.Destruction.IsZero() {
+		return broken("destruction", "it is asked for already")
+	}
+	r.Destruction, r.Requester, r.Ground = d.Destruction, d.Actor, d.Ground
+	s.destructions[d.Destruction] = id
+	return nil
+}
+
+func (s *State) startDestruction(index uint64, id events.ID, r *Record, d *events.DestructionStarted) *violation {
+	if v := firstOf(s.registered(d.Actor), s.registered(d.Approver), s.decided(index, d.Decision)); v != nil {
+		return v
+	}
+	if d.Decision.Rules != Rules1 &&
+		(d.Destruction != r.Destruction || d.Actor != r.Requester || d.Ground != r.Ground) {
+		return broken("destruction", "it starts a destruction that was not asked for in this way")
 	}
 	if d.Versions != r.Versions {
 		return broken("destruction", "it names %d versions of a record with %d", d.Versions, r.Versions)
 	}
-	r.Phase, r.Destruction = Destroying, d.Destruction
+	r.Phase, r.Destruction, r.Requester, r.Ground = Destroying, d.Destruction, d.Actor, d.Ground
+	s.destructions[d.Destruction] = id
+	return nil
+}
+
+func (s *State) destroyed(r *Record, d *events.RecordDestroyed) *violation {
+	if d.Destruction != r.Destruction {
+		return broken("destruction", "it completes a destruction that was not started")
+	}
+	if d.Keys < r.Versions {
+		return broken("destruction", "it destroyed %d keys of a record with %d versions", d.Keys, r.Versions)
+	}
+	r.Phase = Destroyed
+	if _, p := s.Person(r.Patient); p != nil {
+		p.Living--
+	}
 	return nil
 }
 
@@ -222,7 +413,7 @@ func (r *Record) has(version uint32) *violation {
 
 func (s *State) fresh(id events.ID) *violation {
 	_, actor := s.actors[id]
-	if actor || s.records[id] != nil || id == s.head.Ledger {
+	if actor || s.records[id] != nil || s.patients[id] != nil || id == s.head.Ledger {
 		return broken("subject", "its id is taken")
 	}
 	return nil
@@ -235,11 +426,18 @@ func (s *State) registered(id events.ID) *violation {
 	return nil
 }
 
-func decided(index uint64, d events.Decision) *violation {
+// decided checks what a decision says of itself.
+func (s *State) decided(index uint64, d events.Decision) *violation {
 	if d.Position > index {
 		return broken("decision", "it was decided on the state at %d, which did not exist yet", d.Position)
 	}
-	if d.Rules != Rules {
+	switch d.Rules {
+	case Rules:
+	case Rules1:
+		if s.head.Rules == Rules {
+			return broken("decision", "it was decided by rules that had been replaced")
+		}
+	default:
 		return broken("decision", "it was decided by unknown rules %q", d.Rules)
 	}
 	return nil

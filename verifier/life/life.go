@@ -13,24 +13,38 @@
 //	origin             every event's source is the origin of the ledger
 //	time               times never run backwards
 //	decision           a decision was made on a state no newer than i, by known rules
+//	                   that are no older than those of the decision before
 //	actor              whoever acts, approves or receives was registered before
 //	registrar          the first actor is an administrator whom nobody registered;
 //	                   every other was registered by an actor
-//	subject            a new actor or record has an id that nobody had before; any
-//	                   other event is about a record that exists, or, for a refusal
-//	                   only, about the actor who was refused
+//	subject            a new actor, patient or record has an id that nobody had
+//	                   before; any other event is about one that exists, or, for a
+//	                   refusal only, about the actor who was refused
+//	patient            a record is filed under a patient who was registered and
+//	                   neither erased nor merged into another; two patients are
+//	                   merged once, and into one that stays; a patient is erased when
+//	                   every record is destroyed
 //	version            a record's versions are numbered from 1 without gaps, and an
 //	                   event names only versions that exist
-//	state              nothing but refusals follows the start of a record's
-//	                   destruction, except its completion; nothing but refusals
-//	                   follows that
+//	state              nothing but refusals, readings of the history and failed
+//	                   deliveries follows the start of a record's destruction,
+//	                   except its completion; nothing but those follows that
 //	share              a share is new when it is made, is made for a recipient and
 //	                   ends later than it begins; what is received under it is
 //	                   received by its recipient, in its version, before its end
-//	destruction        a destruction names all of the record's versions, and its
-//	                   completion names the destruction that was started and at
-//	                   least as many keys as there were versions
+//	rights             a relationship, an appointment or a consent is new when it
+//	                   begins, and ends once
+//	token              a token is new when it is issued, and is revoked once
+//	destruction        a destruction is asked for once at a time, starts as it was
+//	                   asked for and is approved by somebody else; it names all of
+//	                   the record's versions, and its completion names the
+//	                   destruction that was started and at least as many keys as
+//	                   there were versions
 //	key                a rotation of statement keys names the announcement it replaces
+//	restored           a ledger is restored to the size that it then has
+//
+// Under the older rules medledger-rules-1 patients were not registered, and
+// destructions not asked for: what names those rules is held to neither.
 package life
 
 import (
@@ -59,27 +73,52 @@ type Actor struct {
 	Organisation events.ID
 	Department   events.ID
 	Patient      events.ID
+	Tokens       []Token
+}
+
+// Token is a bearer token of an actor.
+type Token struct {
+	ID      events.ID
+	Digest  events.Digest // of the secret
+	Expires events.Timestamp
+	Revoked bool
+}
+
+// Token returns the token with the given id.
+func (a Actor) Token(id events.ID) (Token, bool) {
+	for _, t := range a.Tokens {
+		if t.ID == id {
+			return t, true
+		}
+	}
+	return Token{}, false
 }
 
 // Share is a disclosure of one version of a record to a recipient.
 type Share struct {
 	ID        events.ID
 	Recipient events.ID
+	Actor     events.ID // who disclosed it
 	Purpose   events.Purpose
 	Version   uint32
 	Until     events.Timestamp
+	Received  bool
+	Ended     bool
 }
 
 // Record is what the log says of a record.
 type Record struct {
-	Patient         events.ID
+	Patient         events.ID // as it is filed now
 	Organisation    events.ID
 	Department      events.ID
-	Destruction     events.ID // zero while Active
+	Destruction     events.ID // that was asked for last; zero if none was
+	Requester       events.ID // who asked for it
+	Ground          events.Ground
 	Kind            events.Kind
 	Confidentiality events.Confidentiality
 	Phase           Phase
 	Versions        uint32 // their number, and the number of the newest
+	Originated      events.Timestamp
 	Events          uint64 // how many events are about the record
 	Shares          []Share
 }
@@ -96,10 +135,19 @@ func (r *Record) Share(id events.ID) (Share, bool) {
 
 // State is what a log says, up to an index. It is not safe for concurrent use.
 type State struct {
-	head    Head
-	actors  map[events.ID]Actor
-	records map[events.ID]*Record
+	head     Head
+	actors   map[events.ID]Actor
+	patients map[events.ID]*Patient
+	records  map[events.ID]*Record
+
+	// What follows from the rest.
+	tokens       map[events.Digest]holder
+	shares       map[events.ID]events.ID // share -> record
+	destructions map[events.ID]events.ID // destruction -> record
 }
+
+// holder is whose token it is.
+type holder struct{ actor, token events.ID }
 
 // Head is the part of a State that belongs to no actor and no record.
 type Head struct {
@@ -114,11 +162,16 @@ type Head struct {
 	// Announcements are the indices of the events that announced statement
 	// keys, oldest first.
 	Announcements []uint64
+	// Rules is the newest version of the access rules that a decision named.
+	Rules string
 }
 
 // NewState returns the state of an empty log.
 func NewState() *State {
-	return &State{actors: make(map[events.ID]Actor), records: make(map[events.ID]*Record)}
+	return &State{
+		actors: make(map[events.ID]Actor), patients: make(map[events.ID]*Patient), records: make(map[events.ID]*Record),
+		tokens: make(map[events.Digest]holder), shares: make(map[events.ID]events.ID), destructions: make(map[events.ID]events.ID),
+	}
 }
 
 // Head returns what belongs to no actor and no record. The caller must not
@@ -147,15 +200,45 @@ func (s *State) Records(yield func(events.ID, *Record) bool) {
 	}
 }
 
-// Restore puts back the head of a state that was saved; RestoreActor and
-// RestoreRecord put back the rest of it.
+// Holder returns whose token has the given digest.
+func (s *State) Holder(digest events.Digest) (actor, token events.ID, ok bool) {
+	h, ok := s.tokens[digest]
+	return h.actor, h.token, ok
+}
+
+// Shared returns the record that a share is of; zero if there is no such share.
+func (s *State) Shared(share events.ID) events.ID { return s.shares[share] }
+
+// Doomed returns the record that a destruction is of; zero if there is no such
+// destruction.
+func (s *State) Doomed(destruction events.ID) events.ID { return s.destructions[destruction] }
+
+// Restore puts back the head of a state that was saved; RestoreActor,
+// RestorePatient and RestoreRecord, in this order, put back the rest of it.
 func (s *State) Restore(h Head) { s.head = h }
 
 // RestoreActor puts back an actor.
-func (s *State) RestoreActor(id events.ID, a Actor) { s.actors[id] = a }
+func (s *State) RestoreActor(id events.ID, a Actor) {
+	s.actors[id] = a
+	for _, t := range a.Tokens {
+		s.tokens[t.Digest] = holder{id, t.ID}
+	}
+}
 
-// RestoreRecord puts back a record.
-func (s *State) RestoreRecord(id events.ID, r Record) { s.records[id] = &r }
+// RestorePatient puts back a patient.
+func (s *State) RestorePatient(id events.ID, p Patient) { s.patients[id] = &p }
+
+// RestoreRecord puts back a record, after all patients.
+func (s *State) RestoreRecord(id events.ID, r Record) {
+	s.records[id] = &r
+	for _, share := range r.Shares {
+		s.shares[share.ID] = id
+	}
+	if !r.Destruction.IsZero() {
+		s.destructions[r.Destruction] = id
+	}
+	s.file(id, &r)
+}
 
 // IllegalError says that an event cannot follow the log before it.
 type IllegalError struct {
