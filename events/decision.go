@@ -72,3 +72,39 @@ func (d *ShareAcknowledged) decided() Decision    { return d.Decision }
 func (d *ShareEnded) decided() Decision           { return d.Decision }
 func (d *DestructionRequested) decided() Decision { return d.Decision }
 func (d *DestructionStarted) decided() Decision   { return d.Decision }
+
+// Actor returns who did what the event says; zero if the ledger did it itself.
+func (e Event) Actor() ID {
+	if d, ok := e.Data.(interface{ actor() ID }); ok {
+		return d.actor()
+	}
+	return ID{}
+}
+
+func (d *ActorRegistered) actor() ID      { return d.By }
+func (d *ActorRegisteredV1) actor() ID    { return d.By }
+func (d *TokenIssued) actor() ID          { return d.By }
+func (d *TokenRevoked) actor() ID         { return d.By }
+func (d *LogRead) actor() ID              { return d.Actor }
+func (d *PatientRegistered) actor() ID    { return d.Actor }
+func (d *PatientMerged) actor() ID        { return d.Actor }
+func (d *PatientQueried) actor() ID       { return d.Actor }
+func (d *CareOpened) actor() ID           { return d.Actor }
+func (d *CareClosed) actor() ID           { return d.Actor }
+func (d *ProxyAppointed) actor() ID       { return d.Actor }
+func (d *ProxyDismissed) actor() ID       { return d.Actor }
+func (d *ConsentGranted) actor() ID       { return d.Actor }
+func (d *ConsentWithdrawn) actor() ID     { return d.Actor }
+func (d *RecordOriginated) actor() ID     { return d.Actor }
+func (d *RecordAmended) actor() ID        { return d.Actor }
+func (d *RecordAccessed) actor() ID       { return d.Actor }
+func (d *RecordRefiled) actor() ID        { return d.Actor }
+func (d *HistoryRead) actor() ID          { return d.Actor }
+func (d *DeliveryFailed) actor() ID       { return d.Actor }
+func (d *AccessRefused) actor() ID        { return d.Actor }
+func (d *RecordDisclosed) actor() ID      { return d.Actor }
+func (d *RecordReceived) actor() ID       { return d.Actor }
+func (d *ShareAcknowledged) actor() ID    { return d.Actor }
+func (d *ShareEnded) actor() ID           { return d.Actor }
+func (d *DestructionRequested) actor() ID { return d.Actor }
+func (d *DestructionStarted) actor() ID   { return d.Actor }

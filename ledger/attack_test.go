@@ -136,7 +136,7 @@ func TestEditedCopyDecidesNothing(t *testing.T) {
 		c := newClinic(t)
 		record := c.record("secret")
 		c.close()
-		db, err := sql.Open("sqlite", "file:"+c.path("lives.sqlite"))
+		db, err := sql.Open("sqlite", "file:"+c.path("access.sqlite"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestRebuild(t *testing.T) {
 	record := c.record("x")
 	before := c.Log().Published()
 	c.close()
-	for _, name := range []string{"lives.sqlite", "store/index.sqlite", "log/tile", "log/synced"} {
+	for _, name := range []string{"access.sqlite", "store/index.sqlite", "log/tile", "log/synced"} {
 		if err := os.RemoveAll(c.path(name)); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,10 @@ import (
 type Command struct {
 	// Actor is who gives the command.
 	Actor events.ID
+	// Token is the token that the actor logged in with; zero if they logged in in
+	// another way. A token that is revoked or expires before the command's turn
+	// ends the command with ErrUnauthenticated.
+	Token events.ID
 	// IdempotencyKey tells the actor's commands apart: giving a command again
 	// with the same key answers what it was answered the first time, also after
 	// a crash. Empty means that every command is a new one. It is at most
@@ -38,8 +42,8 @@ type Result struct {
 }
 
 // perform runs a command through a turn. Its errors are a *RefusedError,
-// ErrUnknownActor, ErrBadKey, ErrUnknownOutcome, ErrStopped, ctx's, or what the
-// proposal's decide returns.
+// ErrUnknownActor, ErrUnauthenticated, ErrBadKey, ErrUnknownOutcome, ErrStopped,
+// ctx's, or what the proposal's decide returns.
 func (l *Ledger) perform(ctx context.Context, c Command, p *proposal) (*Result, error) {
 	if p.id.IsZero() {
 		id, err := l.commandID(c)
@@ -48,7 +52,7 @@ func (l *Ledger) perform(ctx context.Context, c Command, p *proposal) (*Result, 
 		}
 		p.id = id
 	}
-	p.correlation = c.Correlation
+	p.actor, p.token, p.correlation = c.Actor, c.Token, c.Correlation
 	r, err := l.submit(ctx, p)
 	if err != nil {
 		return nil, err
@@ -59,6 +63,21 @@ func (l *Ledger) perform(ctx context.Context, c Command, p *proposal) (*Result, 
 	return r, nil
 }
 
+// act runs a command that makes an event of type D, and compares what it is
+// answered with what was asked for: if the event is one of an earlier command with
+// the same idempotency key, it must be the same command.
+func act[D events.Data](ctx context.Context, l *Ledger, c Command, r decision.Request, event permitted, same func(subject events.ID, d D) bool) (*Result, error) {
+	result, err := l.perform(ctx, c, underRules(r, event))
+	if err != nil {
+		return nil, err
+	}
+	d, ok := result.Event.Data.(D)
+	if !ok || !same(result.Event.Subject, d) {
+		return nil, ErrKeyReused
+	}
+	return result, nil
+}
+
 // refusal returns a RefusedError if the result is one. It is ErrKeyReused if
 // something else was refused than what is asked for now.
 func refusal(r *Result, asked decision.Request) error {
@@ -66,7 +85,9 @@ func refusal(r *Result, asked decision.Request) error {
 	if !ok {
 		return nil
 	}
-	if refused.Action != asked.Action || r.Event.Subject != asked.Record && r.Event.Subject != asked.Actor {
+	about := r.Event.Subject
+	if refused.Action != asked.Action ||
+		about != asked.Record && about != asked.Actor && !asked.Action.OnPatient() {
 		return ErrKeyReused
 	}
 	return &RefusedError{Reason: refused.Decision.Rule, Result: r}
@@ -82,14 +103,17 @@ func (l *Ledger) commandID(c Command) (events.ID, error) {
 	return l.keys.commandID(c.Actor, c.IdempotencyKey), nil
 }
 
-// permitted makes an event of what the rules permit.
-type permitted func(*life.State, moment, events.Decision) (events.ID, events.Data, error)
+// permitted makes an event of what the rules permit: its subject and its data. In
+// the request that it gets, patients are whom they stand for after all merges, and
+// At is the event's time.
+type permitted func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error)
 
 // underRules proposes what the rules are asked about first. What they refuse
-// becomes a refusal: about the record if there is one, else about the actor.
+// becomes a refusal: about the record or the patient if there is one, else about
+// the actor.
 func underRules(request decision.Request, event permitted) *proposal {
 	return &proposal{request: request, decide: func(s *life.State, now moment) (events.ID, events.Data, error) {
-		r := request
+		r := resolve(s, request)
 		r.At = now.time
 		o := decision.Decide(s, r)
 		trace := events.Decision{Position: now.index, Rule: o.Rule, Rules: decision.Version}
@@ -97,24 +121,40 @@ func underRules(request decision.Request, event permitted) *proposal {
 		case o.Rule == decision.RefusedUnknownActor:
 			return events.ID{}, nil, ErrUnknownActor
 		case o.Permit:
-			return event(s, now, trace)
-		}
-		subject := r.Record
-		if s.Record(subject) == nil {
-			subject = r.Actor
+			return event(s, r, trace)
 		}
 		purpose := r.Purpose
 		if !purpose.Valid() {
 			purpose = ""
 		}
-		return subject, &events.AccessRefused{
+		return about(s, r), &events.AccessRefused{
 			Action: r.Action, Actor: r.Actor, Decision: trace, Purpose: purpose, Share: knownShare(s, r),
 		}, nil
 	}}
 }
 
-// knownShare is the share of a request if the ledger issued it: what somebody
-// made up does not enter the log.
+// resolve replaces patients by whom they stand for after all merges.
+func resolve(s *life.State, r decision.Request) decision.Request {
+	for _, id := range []*events.ID{&r.Patient, &r.Other} {
+		if person, p := s.Person(*id); p != nil {
+			*id = person
+		}
+	}
+	return r
+}
+
+// about is the subject of a refusal: what somebody made up does not enter the log.
+func about(s *life.State, r decision.Request) events.ID {
+	switch {
+	case r.Action.OnPatient() && s.Patient(r.Patient) != nil:
+		return r.Patient
+	case !r.Action.OnPatient() && s.Record(r.Record) != nil:
+		return r.Record
+	}
+	return r.Actor
+}
+
+// knownShare is the share of a request if the ledger issued it.
 func knownShare(s *life.State, r decision.Request) events.ID {
 	if record := s.Record(r.Record); record != nil {
 		if share, ok := record.Share(r.Share); ok {
@@ -123,3 +163,6 @@ func knownShare(s *life.State, r decision.Request) events.ID {
 	}
 	return events.ID{}
 }
+
+// newID returns a random id.
+func (l *Ledger) newID() (events.ID, error) { return events.NewID(l.config.Random) }

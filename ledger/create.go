@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
@@ -33,7 +34,7 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 	if err := events.CheckOrigin(origin); err != nil {
 		return nil, err
 	}
-	folder := Folder(config.Dir)
+	folder := config.folder()
 	if held, err := folder.Origin(config.FS); err == nil {
 		return nil, fmt.Errorf("%s is the folder of %s: %w", config.Dir, held, ErrExists)
 	} else if !errors.Is(err, ErrNoLedger) {
@@ -53,10 +54,30 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 		return nil, err
 	}
 	founding, err := l.ensureFounded(ctx)
+	if err == nil {
+		err = l.firstToken(ctx)
+	}
 	if err := errors.Join(err, l.Close()); err != nil {
 		return nil, err
 	}
 	return founding, folder.mark(config.FS, origin)
+}
+
+// firstTokenLasts is for how long the token that a ledger starts with is good.
+const firstTokenLasts = 365 * 24 * time.Hour
+
+// firstToken gives the first administrator a token, in a file that only its owner
+// reads. A crash before the file is there leaves a token that nobody knows, and the
+// next call makes another.
+func (l *Ledger) firstToken(ctx context.Context) error {
+	_, secret, err := l.IssueOnTheMachine(ctx, events.ID{}, firstTokenLasts)
+	if err != nil {
+		return fmt.Errorf("issuing the first administrator's token: %w", err)
+	}
+	if err := disk.WriteFile(l.config.FS, l.folder.AdminToken(), []byte(secret+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the first administrator's token: %w", err)
+	}
+	return nil
 }
 
 // prepare makes the keys of a new ledger. Two at once would mix theirs.
@@ -76,9 +97,9 @@ func refuseForeign(f Folder, config Config) error {
 		return fmt.Errorf("reading the data folder: %w", err)
 	}
 	ours := map[string]fs.FileMode{
-		"keys": fs.ModeDir, "store": fs.ModeDir, "log": fs.ModeDir, "vault": fs.ModeDir,
-		"log.vkey": 0, "log.vkey.tmp": 0, "medledger.json.tmp": 0,
-		"lives.sqlite": 0, "lives.sqlite-wal": 0, "lives.sqlite-shm": 0,
+		"store": fs.ModeDir, "log": fs.ModeDir, "vault": fs.ModeDir,
+		"log.vkey": 0, "log.vkey.tmp": 0, "medledger.json.tmp": 0, "admin.token": 0, "admin.token.tmp": 0,
+		"access.sqlite": 0, "access.sqlite-wal": 0, "access.sqlite-shm": 0,
 	}
 	for _, entry := range entries {
 		if kind, ok := ours[entry.Name()]; !ok || kind != entry.Type() {
@@ -100,10 +121,12 @@ func (l *Ledger) ensureFounded(ctx context.Context) (*Founding, error) {
 		return founding, err
 	}
 	founding = new(Founding)
-	for _, id := range []*events.ID{&founding.Administrator, &founding.Organisation} {
-		if *id, err = events.NewID(l.config.Random); err != nil {
-			return nil, err
-		}
+	if founding.Administrator, err = l.newID(); err != nil {
+		return nil, err
+	}
+	// The organisation that runs the ledger is called as the ledger is.
+	if founding.Organisation, err = l.Organisation(ctx, l.origin); err != nil {
+		return nil, err
 	}
 	_, err = l.submit(ctx, &proposal{decide: func(_ *life.State, now moment) (events.ID, events.Data, error) {
 		return founding.Administrator, &events.ActorRegistered{

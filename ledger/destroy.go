@@ -2,46 +2,52 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 )
 
-// Destruction asks for a record's end.
-type Destruction struct {
-	Record   events.ID
-	Approver events.ID // who allowed it: somebody else than the command's actor
-	Ground   events.Ground
+// RequestDestruction asks for a record's end. The destruction's id is in the
+// result's event; nothing is destroyed before somebody else approves.
+func (l *Ledger) RequestDestruction(ctx context.Context, c Command, record events.ID, ground events.Ground) (*Result, error) {
+	id, err := l.newID()
+	if err != nil {
+		return nil, err
+	}
+	request := decision.Request{Action: events.ActionRequestDestruction, Actor: c.Actor, Record: record}
+	return act(ctx, l, c, request, func(_ *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
+		return record, &events.DestructionRequested{Actor: c.Actor, Decision: d, Destruction: id, Ground: ground}, nil
+	}, func(subject events.ID, d *events.DestructionRequested) bool {
+		return subject == record && d.Ground == ground
+	})
 }
 
-// Destroy destroys a record. First the start of the destruction is made durable
-// and logged, which closes the record; then its keys are destroyed; then their
-// destruction is logged, and the result is that last event. Once started it
-// cannot be undone: what a crash interrupts, the next Open completes.
-func (l *Ledger) Destroy(ctx context.Context, c Command, d Destruction) (*Result, error) {
-	id, err := events.NewID(l.config.Random)
-	if err != nil {
-		return nil, err
-	}
-	request := decision.Request{Action: events.ActionDestroy, Actor: c.Actor, Record: d.Record, Approver: d.Approver}
-	started, err := l.perform(ctx, c, underRules(request, func(s *life.State, _ moment, trace events.Decision) (events.ID, events.Data, error) {
-		return d.Record, &events.DestructionStarted{
-			Actor: c.Actor, Approver: d.Approver, Decision: trace, Destruction: id,
-			Ground: d.Ground, Versions: s.Record(d.Record).Versions,
+// ApproveDestruction destroys what somebody else asked to be destroyed. First the
+// start of the destruction is made durable and logged, which closes the record;
+// then its keys are destroyed; then their destruction is logged, and the result is
+// that last event. Once started it cannot be undone: what a crash interrupts, the
+// next Open completes.
+func (l *Ledger) ApproveDestruction(ctx context.Context, c Command, destruction events.ID) (*Result, error) {
+	var record events.ID
+	l.view(func(s *life.State) { record = s.Doomed(destruction) })
+	request := decision.Request{Action: events.ActionDestroy, Actor: c.Actor, Record: record}
+	started, err := act(ctx, l, c, request, func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
+		doomed := s.Record(record)
+		return record, &events.DestructionStarted{
+			Actor: doomed.Requester, Approver: c.Actor, Decision: d, Destruction: destruction,
+			Ground: doomed.Ground, Versions: doomed.Versions,
 		}, nil
-	}))
+	}, func(_ events.ID, d *events.DestructionStarted) bool { return d.Destruction == destruction })
 	if err != nil {
 		return nil, err
-	}
-	e, ok := started.Event.Data.(*events.DestructionStarted)
-	if !ok || started.Event.Subject != d.Record || e.Approver != d.Approver || e.Ground != d.Ground {
-		return nil, ErrKeyReused
 	}
 	// From here on nobody may stop it, whether the caller waits or not.
 	ctx = context.WithoutCancel(ctx)
-	return l.completeDestruction(ctx, d.Record, e.Destruction, Command{Correlation: c.Correlation})
+	return l.completeDestruction(ctx, record, destruction, Command{Correlation: started.Event.Correlation})
 }
 
 // completeDestruction destroys the keys of a record whose closing is durable,
@@ -56,7 +62,7 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	if uint32(keys) < versions {
 		return nil, fmt.Errorf("the vault destroyed %d keys of a record with %d versions, so others may be elsewhere: %w", keys, versions, ErrNoVault)
 	}
-	return l.perform(ctx, c, &proposal{
+	result, err := l.perform(ctx, c, &proposal{
 		id: l.keys.completionID(destruction),
 		decide: func(*life.State, moment) (events.ID, events.Data, error) {
 			return record, &events.RecordDestroyed{
@@ -65,4 +71,48 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 			}, nil
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	var patient events.ID
+	l.view(func(s *life.State) { patient, _ = s.Person(s.Record(record).Patient) })
+	return result, l.eraseWithoutRecords(ctx, patient, result)
+}
+
+// errLives says that a patient is not to be erased.
+var errLives = errors.New("the patient has records, or was erased before")
+
+// eraseWithoutRecords erases a patient whose last record was destroyed. The event
+// closes the patient, so that no record is filed under them any more; then their
+// key dies. A crash in between leaves the key, which the next Open destroys.
+func (l *Ledger) eraseWithoutRecords(ctx context.Context, patient events.ID, cause *Result) error {
+	_, err := l.submit(ctx, &proposal{
+		id: l.keys.erasureID(patient), causation: cause.Event.ID, correlation: cause.Event.Correlation,
+		decide: func(s *life.State, _ moment) (events.ID, events.Data, error) {
+			if p := s.Patient(patient); p == nil || p.Living > 0 || p.Erased || !p.Into.IsZero() || len(p.Records) == 0 {
+				return events.ID{}, nil, errLives
+			}
+			return patient, &events.PatientErased{Custody: events.CustodyFile, Method: events.MethodCryptographicErase}, nil
+		},
+	})
+	if errors.Is(err, errLives) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return l.destroyPatientKeys(ctx, patient)
+}
+
+// destroyPatientKeys destroys the keys of a patient and of all who were merged into
+// them.
+func (l *Ledger) destroyPatientKeys(ctx context.Context, patient events.ID) error {
+	all := []events.ID{patient}
+	l.view(func(s *life.State) { all = append(all, s.Patient(patient).Merged...) })
+	for _, id := range all {
+		if _, err := l.vault.DestroyPatient(ctx, id); err != nil && !errors.Is(err, vault.ErrNotFound) {
+			return fmt.Errorf("destroying a patient's key; it is completed at the next start: %w", err)
+		}
+	}
+	return nil
 }

@@ -12,6 +12,24 @@ var (
 	// ErrUnknownActor says that no such actor is registered. Nothing is logged:
 	// the name of an unknown actor has no place in the log.
 	ErrUnknownActor = errors.New("no such actor")
+	// ErrUnauthenticated says that a token is nobody's, revoked or expired.
+	ErrUnauthenticated = errors.New("the token is unknown, revoked or expired; log in with another")
+	// ErrRightEnded says that the right to read something ended while it was being
+	// read.
+	ErrRightEnded = errors.New("the right to read this has ended")
+	// ErrUnknownPatient says that an account is to stand for a patient who is not
+	// registered.
+	ErrUnknownPatient = errors.New("no such patient")
+	// ErrIdentifier is wrapped by the errors about malformed identifiers.
+	ErrIdentifier = errors.New("malformed identifiers of a patient")
+	// ErrIdentifierTaken says that somebody is registered under an identifier.
+	ErrIdentifierTaken = errors.New("a patient is registered under one of these identifiers already; look them up by it")
+	// ErrName says that an organisation or a department cannot have such a name.
+	ErrName = fmt.Errorf("a name has 1 to %d bytes of printable UTF-8", MaxName)
+	// ErrLifetime says that a token would be worth something for too long.
+	ErrLifetime = fmt.Errorf("a token is for %d days at most", int(MaxTokenLifetime.Hours()/24))
+	// ErrNoAdministrator says that somebody is not an administrator.
+	ErrNoAdministrator = errors.New("no such administrator")
 	// ErrConflict says that somebody else changed the record meanwhile.
 	ErrConflict = errors.New("the record was changed meanwhile; read it again")
 	// ErrKeyReused says that an idempotency key was used for another command.
@@ -35,6 +53,8 @@ var (
 	ErrNoLedger = errors.New("the folder holds no ledger; make one with 'medledger init'")
 	// ErrNewerFormat says that a newer medledger wrote the folder.
 	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
+	// ErrOldFormat says that an older medledger wrote the folder.
+	ErrOldFormat = errors.New("the folder was written by an older medledger; bring it up to date with 'medledger upgrade'")
 	// ErrOtherOrigin says that parts of a folder belong to different ledgers.
 	ErrOtherOrigin = errors.New("parts of the folder belong to another ledger; put back the right ones")
 	// ErrNoVault says that the vault of a ledger is not where it was.

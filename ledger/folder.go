@@ -12,19 +12,35 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 )
 
-// Folder is the data folder of a ledger. Its files:
+// Folder is where a ledger lies: its data folder, and the folder of its secrets,
+// which is another one so that a copy of the data alone says nothing.
+//
+// The data folder:
 //
 //	medledger.json   format and origin; written last, so it marks a whole ledger
 //	log.vkey         the log's verifier key, for everybody
-//	keys/            what must stay secret (keys.go)
+//	admin.token      the first administrator's token, until somebody removes it
 //	store/           the event store: every statement
 //	log/             the transparency log: checkpoint and tiles
-//	vault/           contents and their keys, encrypted
-//	lives.sqlite     a copy of the state, derived from store/
-type Folder string
+//	vault/           contents, documents and their keys, encrypted
+//	access.sqlite    a copy of the state, derived from store/
+//
+// The folder of the secrets is in keys.go.
+type Folder struct {
+	Data, Custody string
+}
+
+// FolderAt is the folder of a ledger whose secrets lie where they do by default.
+func FolderAt(data string) Folder { return Folder{data, DefaultCustody(data)} }
+
+// DefaultCustody is where the secrets of a ledger lie by default: beside the data
+// folder, not in it.
+func DefaultCustody(data string) string { return filepath.Clean(data) + ".custody" }
+
+func (f Folder) String() string { return f.Data }
 
 func (f Folder) path(elem ...string) string {
-	return filepath.Join(append([]string{string(f)}, elem...)...)
+	return filepath.Join(append([]string{f.Data}, elem...)...)
 }
 
 // Store is where the event store lies.
@@ -39,20 +55,21 @@ func (f Folder) VerifierKey() string { return f.path("log.vkey") }
 // Vault is where contents and their keys lie, encrypted.
 func (f Folder) Vault() string { return f.path("vault") }
 
-// Lives is the file with the copy of the state. SQLite keeps further files
+// StateCopy is the file with the copy of the state. SQLite keeps further files
 // beside it.
-func (f Folder) Lives() string { return f.path("lives.sqlite") }
+func (f Folder) StateCopy() string { return f.path("access.sqlite") }
 
-// Keys is where the secrets lie (keys.go has their names).
-func (f Folder) Keys() string { return f.path("keys") }
+// AdminToken is the file with the first administrator's token.
+func (f Folder) AdminToken() string { return f.path("admin.token") }
 
-// RootKey is the file, in Keys, with the vault's root key.
-func (f Folder) RootKey() string { return f.path("keys", vaultKeyFile) }
+// RootKey is the file with the vault's root key.
+func (f Folder) RootKey() string { return filepath.Join(f.Custody, vaultKeyFile) }
 
 func (f Folder) marker() string { return f.path("medledger.json") }
 
-// folderFormat is the format of the data folder that this program writes.
-const folderFormat = 1
+// folderFormat is the format of the data folder that this program writes. In format
+// 1 the secrets lay in the data folder, and the vault had no keys of records.
+const folderFormat = 2
 
 type marker struct {
 	Format int    `json:"format"`
@@ -75,6 +92,9 @@ func (f Folder) Origin(fsys disk.FS) (string, error) {
 	}
 	if m.Format > folderFormat {
 		return "", fmt.Errorf("%s has format %d, this program reads up to %d: %w", f, m.Format, folderFormat, ErrNewerFormat)
+	}
+	if m.Format == 1 {
+		return m.Origin, fmt.Errorf("%s has format 1: %w", f, ErrOldFormat)
 	}
 	if m.Format < 1 {
 		return "", fmt.Errorf("%s names format %d; it should read {\"format\":%d,\"origin\":\"…\"}", f.marker(), m.Format, folderFormat)

@@ -24,7 +24,7 @@ import (
 	"github.com/medledger/medledger/verifier/statement"
 )
 
-// The files of the folder keys/, each of mode 0600:
+// The files of the folder of the secrets, each of mode 0600:
 //
 //	log.key              signs checkpoints (a C2SP signed-note key)
 //	statement-KID.pem    signs statements (Ed25519, PKCS #8); KID in hex
@@ -49,8 +49,8 @@ type keys struct {
 // createKeys makes the keys that the folder lacks. It is called until the folder
 // is marked, so a crash half-way leaves keys that the next call finds.
 func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	if err := disk.MakeDir(fsys, f.Keys(), 0o700); err != nil {
-		return fmt.Errorf("making the keys' folder: %w", err)
+	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
+		return fmt.Errorf("making the folder of the secrets: %w", err)
 	}
 	if err := createLogKey(f, fsys, random, origin); err != nil {
 		return fmt.Errorf("making the log's key: %w", err)
@@ -72,7 +72,7 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 }
 
 func createLogKey(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	path := filepath.Join(f.Keys(), logKeyFile)
+	path := filepath.Join(f.Custody, logKeyFile)
 	if exists, err := present(fsys, path); err != nil || exists {
 		return err
 	}
@@ -89,7 +89,7 @@ func createLogKey(f Folder, fsys disk.FS, random io.Reader, origin string) error
 }
 
 func createCommandsKey(f Folder, fsys disk.FS, random io.Reader) error {
-	path := filepath.Join(f.Keys(), commandsKeyFile)
+	path := filepath.Join(f.Custody, commandsKeyFile)
 	if exists, err := present(fsys, path); err != nil || exists {
 		return err
 	}
@@ -123,7 +123,7 @@ func createStatementKey(f Folder, fsys disk.FS, random io.Reader) (*statement.Si
 // file's name has in hex: base64url does not survive file systems that fold case.
 func (f Folder) statementKey(kid string) string {
 	raw, _ := base64.RawURLEncoding.DecodeString(kid) // made by statement.Signer
-	return filepath.Join(f.Keys(), "statement-"+hex.EncodeToString(raw)+".pem")
+	return filepath.Join(f.Custody, "statement-"+hex.EncodeToString(raw)+".pem")
 }
 
 func present(fsys disk.FS, path string) (bool, error) {
@@ -141,7 +141,7 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	if k.log, k.verifier, err = logKeys(f, fsys, origin); err != nil {
 		return nil, err
 	}
-	raw, err := disk.ReadFile(fsys, filepath.Join(f.Keys(), commandsKeyFile))
+	raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, commandsKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of idempotent commands; restore it from a backup: %w", err)
 	}
@@ -153,7 +153,7 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 }
 
 func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier, error) {
-	skey, err := disk.ReadFile(fsys, filepath.Join(f.Keys(), logKeyFile))
+	skey, err := disk.ReadFile(fsys, filepath.Join(f.Custody, logKeyFile))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the log's key; restore it from a backup: %w", err)
 	}
@@ -177,16 +177,16 @@ func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier,
 }
 
 func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error) {
-	entries, err := fsys.ReadDir(f.Keys())
+	entries, err := fsys.ReadDir(f.Custody)
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys' folder: %w", err)
+		return nil, fmt.Errorf("reading the folder of the secrets: %w", err)
 	}
 	signers := make(map[string]*statement.Signer)
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), "statement-") || !strings.HasSuffix(entry.Name(), ".pem") {
 			continue
 		}
-		raw, err := disk.ReadFile(fsys, filepath.Join(f.Keys(), entry.Name()))
+		raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("reading a statement key: %w", err)
 		}
@@ -226,6 +226,12 @@ func (k *keys) commandID(actor events.ID, idempotencyKey string) events.ID {
 func (k *keys) completionID(destruction events.ID) events.ID {
 	return k.derive("completion", destruction, "")
 }
+
+// deliveryID derives the id of the event that says that a release did not arrive.
+func (k *keys) deliveryID(release events.ID) events.ID { return k.derive("delivery", release, "") }
+
+// erasureID derives the id of the event that erases a patient.
+func (k *keys) erasureID(patient events.ID) events.ID { return k.derive("erasure", patient, "") }
 
 func (k *keys) derive(label string, id events.ID, rest string) events.ID {
 	mac := hmac.New(sha256.New, k.commands[:])

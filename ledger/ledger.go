@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
-	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/projections/access"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/statement"
 )
@@ -25,6 +27,8 @@ import (
 type Config struct {
 	// Dir is the data folder.
 	Dir string
+	// Custody is the folder of the secrets; DefaultCustody(Dir) if "".
+	Custody string
 	// Clock tells the time; time.Now if nil. It may step back: events' times
 	// do not.
 	Clock func() time.Time
@@ -42,6 +46,12 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("a ledger needs a data folder; name one with --dir")
+	}
+	if c.Custody == "" {
+		c.Custody = DefaultCustody(c.Dir)
+	}
+	if inside(c.Dir, c.Custody) {
+		return c, fmt.Errorf("the secrets are to lie in %s, inside the data folder; choose another folder with --custody, so that a copy of the data has no keys", c.Custody)
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -62,6 +72,17 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.Default()
 	}
 	return c, nil
+}
+
+// folder is where the ledger lies.
+func (c Config) folder() Folder { return Folder{c.Dir, c.Custody} }
+
+// inside reports whether a path lies in a folder, as far as their names tell.
+func inside(dir, path string) bool {
+	dir, err1 := filepath.Abs(dir)
+	path, err2 := filepath.Abs(path)
+	rel, err3 := filepath.Rel(dir, path)
+	return err1 == nil && err2 == nil && err3 == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 // opening is what a ledger is opened for.
@@ -88,7 +109,7 @@ type Ledger struct {
 	// The decide stage writes under stateMu; everybody may read under it. The
 	// state can be ahead of what is durable by the turns in flight.
 	stateMu sync.RWMutex
-	lives   *lives.Projection
+	access  *access.Projection
 
 	// Owned by the decide stage. inFlight holds the events of the turn before,
 	// which may not be in the store yet; older ones are, because the stages hand
@@ -112,13 +133,15 @@ type Ledger struct {
 	closeErr  error
 
 	announcements announcements
+	fence         fence
+	readers       logReaders
 }
 
 // view calls f with the state, which f must neither change nor keep.
 func (l *Ledger) view(f func(*life.State)) {
 	l.stateMu.RLock()
 	defer l.stateMu.RUnlock()
-	f(l.lives.State())
+	f(l.access.State())
 }
 
 // Origin is the ledger's name, which its checkpoints and events carry.
@@ -177,8 +200,8 @@ func (l *Ledger) Close() error {
 
 func (l *Ledger) closeParts() error {
 	var errs []error
-	if l.lives != nil {
-		errs = append(errs, l.lives.Close())
+	if l.access != nil {
+		errs = append(errs, l.access.Close())
 	}
 	if l.vault != nil {
 		errs = append(errs, l.vault.Close())

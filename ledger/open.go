@@ -15,7 +15,7 @@ import (
 	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
-	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/projections/access"
 	"github.com/medledger/medledger/verifier/life"
 	segmentformat "github.com/medledger/medledger/verifier/segment"
 )
@@ -28,7 +28,7 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	origin, err := Folder(config.Dir).Origin(config.FS)
+	origin, err := config.folder().Origin(config.FS)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 // starts its two stages.
 func open(ctx context.Context, config Config, origin string, how opening) (_ *Ledger, err error) {
 	l := &Ledger{
-		config: config, folder: Folder(config.Dir), origin: origin, opening: how,
+		config: config, folder: config.folder(), origin: origin, opening: how,
 		proposals: make(chan *proposal), turns: make(chan *turn),
 		closing: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -105,12 +105,12 @@ func (l *Ledger) openParts(ctx context.Context) error {
 // openState loads the state's copy and replays the events that it lacks.
 func (l *Ledger) openState(ctx context.Context) (err error) {
 	if l.opening == rebuilding {
-		if err := lives.Remove(l.folder.Lives()); err != nil {
+		if err := access.Remove(l.folder.StateCopy()); err != nil {
 			return err
 		}
 	}
-	l.lives, err = lives.Open(ctx, lives.Config{
-		Path: l.folder.Lives(), Key: l.keys.copyKey(), Events: l.store.Len(), Logger: l.config.Logger,
+	l.access, err = access.Open(ctx, access.Config{
+		Path: l.folder.StateCopy(), Key: l.keys.copyKey(), Events: l.store.Len(), Logger: l.config.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the projection: %w", err)
@@ -200,7 +200,7 @@ func (l *Ledger) chooseSigner() error {
 	if l.signer != nil {
 		return l.removeRetiredKeys(current)
 	}
-	return errors.New("none of the statement keys that the log announced is in the keys' folder; restore it from a backup")
+	return errors.New("none of the statement keys that the log announced is in the folder of the secrets; restore it from a backup")
 }
 
 // recover completes what a crash interrupted.
@@ -218,6 +218,9 @@ func (l *Ledger) recover(ctx context.Context) error {
 	}
 	unfinished := make(map[events.ID]events.ID)
 	var destroyed []events.ID
+	if err := l.eraseAgain(ctx); err != nil {
+		return err
+	}
 	for id, r := range l.state().Records {
 		switch r.Phase {
 		case life.Destroying:
@@ -239,7 +242,7 @@ func (l *Ledger) recover(ctx context.Context) error {
 }
 
 // state is for the goroutine that opens the ledger, while nobody else has it.
-func (l *Ledger) state() *life.State { return l.lives.State() }
+func (l *Ledger) state() *life.State { return l.access.State() }
 
 // destroyAgain destroys the keys of records whose destruction is in the log and
 // that the vault has forgotten, as one does that was put back from a backup.
@@ -256,6 +259,23 @@ func (l *Ledger) destroyAgain(ctx context.Context, destroyed []events.ID) error 
 	for _, record := range destroyed {
 		if _, err := l.vault.Destroy(ctx, record); err != nil {
 			return fmt.Errorf("destroying a record again: %w", err)
+		}
+	}
+	return nil
+}
+
+// eraseAgain destroys the keys of patients whose erasure is in the log and that the
+// vault has.
+func (l *Ledger) eraseAgain(ctx context.Context) error {
+	var erased []events.ID
+	for id, p := range l.state().Patients {
+		if p.Erased {
+			erased = append(erased, id)
+		}
+	}
+	for _, id := range erased {
+		if err := l.destroyPatientKeys(ctx, id); err != nil {
+			return err
 		}
 	}
 	return nil

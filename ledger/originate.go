@@ -24,7 +24,7 @@ type Origination struct {
 // Originate creates a record, whose id is the subject of the result's event.
 // The content is read to its end, encrypted, and durable before the event is.
 func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, content io.Reader) (*Result, error) {
-	request := decision.Request{Action: events.ActionOriginate, Actor: c.Actor}
+	request := decision.Request{Action: events.ActionOriginate, Actor: c.Actor, Patient: o.Patient}
 	defer l.oneAtATime(c)()
 	found, err := l.repeated(ctx, c)
 	if err != nil {
@@ -32,7 +32,7 @@ func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, conten
 	}
 	if found != nil {
 		e, ok := found.Event.Data.(*events.RecordOriginated)
-		same := ok && e.Patient == o.Patient && e.Kind == o.Kind && e.Confidentiality == o.Confidentiality
+		same := ok && l.samePerson(e.Patient, o.Patient) && e.Kind == o.Kind && e.Confidentiality == o.Confidentiality
 		return l.repeatedContent(ctx, found, request, repetition{same, 1, o.ContentType}, content)
 	}
 	if !l.wouldPermit(request) {
@@ -48,12 +48,12 @@ func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, conten
 	if err != nil {
 		return nil, fmt.Errorf("keeping the content: %w", err)
 	}
-	return l.announce(ctx, c, record, 1, stored, underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+	return l.announce(ctx, c, record, 1, stored, underRules(request, func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		actor, _ := s.Actor(c.Actor)
 		return record, &events.RecordOriginated{
 			Actor: c.Actor, Commitment: events.Digest(stored.Commitment), Confidentiality: o.Confidentiality,
 			Decision: d, Department: actor.Department, Kind: o.Kind, Organisation: actor.Organisation,
-			Patient: o.Patient, Size: stored.Size,
+			Patient: r.Patient, Size: stored.Size,
 		}, nil
 	}))
 }
@@ -93,7 +93,7 @@ func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.R
 	if err != nil {
 		return nil, fmt.Errorf("keeping the content: %w", err)
 	}
-	return l.announce(ctx, c, a.Record, version, stored, underRules(request, func(s *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+	return l.announce(ctx, c, a.Record, version, stored, underRules(request, func(s *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		if s.Record(a.Record).Versions+1 != version {
 			return events.ID{}, nil, ErrConflict
 		}
@@ -108,13 +108,13 @@ func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.R
 // counts is what they say in the command's turn.
 func (l *Ledger) wouldPermit(r decision.Request) (permit bool) {
 	r.At = events.At(l.config.Clock())
-	l.view(func(s *life.State) { permit = decision.Decide(s, r).Permit })
+	l.view(func(s *life.State) { permit = decision.Decide(s, resolve(s, r)).Permit })
 	return permit
 }
 
 // conflict is the event of a command that the rules would have refused a moment
 // ago: it has no content.
-func conflict(*life.State, moment, events.Decision) (events.ID, events.Data, error) {
+func conflict(*life.State, decision.Request, events.Decision) (events.ID, events.Data, error) {
 	return events.ID{}, nil, ErrConflict
 }
 

@@ -25,7 +25,7 @@ func Rebuild(ctx context.Context, config Config, kept []byte) (*tlog.Published, 
 	if err != nil {
 		return nil, err
 	}
-	folder := Folder(config.Dir)
+	folder := config.folder()
 	origin, err := folder.Origin(config.FS)
 	if err != nil {
 		return nil, err

@@ -11,30 +11,33 @@ import (
 // Registration is a new actor.
 type Registration struct {
 	Role         events.Role
-	Organisation events.ID
+	Organisation events.ID // zero for the organisation of whoever registers
 	Department   events.ID // zero if in none
 	Patient      events.ID // for a patient's account only
 }
 
 // Register registers an actor, whose id is the subject of the result's event.
 func (l *Ledger) Register(ctx context.Context, c Command, r Registration) (*Result, error) {
-	id, err := events.NewID(l.config.Random)
+	id, err := l.newID()
 	if err != nil {
 		return nil, err
 	}
+	if r.Organisation.IsZero() {
+		l.view(func(s *life.State) {
+			registrar, _ := s.Actor(c.Actor)
+			r.Organisation = registrar.Organisation
+		})
+	}
 	request := decision.Request{Action: events.ActionRegister, Actor: c.Actor}
-	result, err := l.perform(ctx, c, underRules(request, func(_ *life.State, _ moment, d events.Decision) (events.ID, events.Data, error) {
+	return act(ctx, l, c, request, func(s *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
+		if !r.Patient.IsZero() && s.Patient(r.Patient) == nil {
+			return events.ID{}, nil, ErrUnknownPatient
+		}
 		return id, &events.ActorRegistered{
 			By: c.Actor, Decision: d, Department: r.Department, Organisation: r.Organisation,
 			Patient: r.Patient, Role: r.Role,
 		}, nil
-	}))
-	if err != nil {
-		return nil, err
-	}
-	if d, ok := result.Event.Data.(*events.ActorRegistered); !ok ||
-		(Registration{d.Role, d.Organisation, d.Department, d.Patient}) != r {
-		return nil, ErrKeyReused
-	}
-	return result, nil
+	}, func(_ events.ID, d *events.ActorRegistered) bool {
+		return Registration{d.Role, d.Organisation, d.Department, d.Patient} == r
+	})
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
-	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/projections/access"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
@@ -35,16 +35,16 @@ func (l *Ledger) replay(ctx context.Context) error {
 		if statements, keys, err = verifyChunk(records, first, keys); err != nil {
 			return fmt.Errorf("%w; find out more with 'medverify log --dir', restore the event store from a backup", err)
 		}
-		var changes lives.Changes
+		var changes access.Changes
 		for i, s := range statements {
-			if err := l.lives.Apply(first+uint64(i), events.Upcast(s.Event), &changes); err != nil {
+			if err := l.access.Apply(first+uint64(i), events.Upcast(s.Event), &changes); err != nil {
 				return fmt.Errorf("replaying the event store; find out more with 'medverify log --dir': %w", err)
 			}
 			if announced := s.Event.StatementKeys(); announced != nil {
 				l.announced = announced
 			}
 		}
-		l.lives.Persist(changes)
+		l.access.Persist(changes)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/ledger/tlog"
-	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/projections/access"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
@@ -25,6 +25,8 @@ type proposal struct {
 	// id is the event's id if the command has one of its own; else it gets one.
 	id                     events.ID
 	correlation, causation events.ID
+	// actor and token are who gives the command and what they logged in with.
+	actor, token events.ID
 	// decide turns the command into what happened, to which subject. It sees the
 	// state at the event's own index and must not change it. An error means
 	// that nothing happened and nothing is logged.
@@ -32,6 +34,9 @@ type proposal struct {
 	// rotates is the signer that the event announces, if it announces one: it
 	// signs everything after the event, which ends the turn.
 	rotates *statement.Signer
+	// insists says that whoever proposed it waits for the answer even if their
+	// context ends, once it was taken.
+	insists bool
 	done    chan outcome // of capacity 1
 }
 
@@ -51,7 +56,7 @@ type outcome struct {
 type turn struct {
 	items   []*item
 	repeats []repeat
-	changes lives.Changes
+	changes access.Changes
 }
 
 // item is an event of a turn.
@@ -83,6 +88,10 @@ func (l *Ledger) submit(ctx context.Context, p *proposal) (*Result, error) {
 		return nil, ctx.Err()
 	case <-l.closing:
 		return nil, l.stopped()
+	}
+	if p.insists {
+		o := <-p.done
+		return o.result, o.err
 	}
 	select {
 	case o := <-p.done:
@@ -189,10 +198,13 @@ func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
 }
 
 // decideOne decides a proposal and applies its event to the state.
-func (l *Ledger) decideOne(p *proposal, changes *lives.Changes) (*item, error) {
-	state := l.lives.State()
+func (l *Ledger) decideOne(p *proposal, changes *access.Changes) (*item, error) {
+	state := l.access.State()
 	head := state.Head()
 	now := moment{index: head.Size, time: max(events.At(l.config.Clock()), head.Time)}
+	if !p.token.IsZero() && !alive(state, p.actor, p.token, now.time) {
+		return nil, ErrUnauthenticated
+	}
 	subject, data, err := p.decide(state, now)
 	if err != nil {
 		return nil, err
@@ -211,16 +223,21 @@ func (l *Ledger) decideOne(p *proposal, changes *lives.Changes) (*item, error) {
 		return nil, err
 	}
 	it := &item{proposal: p, event: event, index: now.index, signer: l.signer, expected: expectedRevision(state, event)}
-	return it, l.lives.Apply(now.index, event, changes)
+	return it, l.access.Apply(now.index, event, changes)
 }
 
 // expectedRevision is what an event demands of its subject's stream. Only what
 // changes a life demands anything, so that reads of a record never conflict.
 func expectedRevision(s *life.State, e events.Event) store.Expected {
 	switch e.Data.(type) {
-	case *events.LedgerOpened, *events.ActorRegistered, *events.RecordOriginated:
+	case *events.LedgerOpened, *events.ActorRegistered, *events.PatientRegistered, *events.RecordOriginated:
 		return store.NoStream
-	case *events.RecordAmended, *events.RecordDisclosed, *events.DestructionStarted, *events.RecordDestroyed:
+	case *events.PatientMerged, *events.PatientErased:
+		if p := s.Patient(e.Subject); p != nil && p.Events > 0 {
+			return store.Expected(p.Events) - 1
+		}
+	case *events.RecordAmended, *events.RecordRefiled, *events.RecordDisclosed, *events.DestructionRequested,
+		*events.DestructionStarted, *events.RecordDestroyed:
 		if r := s.Record(e.Subject); r != nil {
 			return store.Expected(r.Events) - 1
 		}
@@ -289,8 +306,9 @@ func (l *Ledger) commit(t *turn) (*tlog.Published, error) {
 	if _, err := l.store.AppendBatch(context.Background(), batch); err != nil {
 		return nil, fmt.Errorf("committing events %d to %d: %w", t.items[0].index, t.items[len(t.items)-1].index, err)
 	}
-	l.lives.Persist(t.changes)
+	l.access.Persist(t.changes)
 	published, err := l.log.IntegrateHashes(context.Background(), hashes)
+	l.enforce(t)
 	if err != nil {
 		return nil, fmt.Errorf("logging events %d to %d: %w", t.items[0].index, t.items[len(t.items)-1].index, err)
 	}

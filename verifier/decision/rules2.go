@@ -265,6 +265,19 @@ func (q question) listRecords() Outcome {
 	return refuse(RefusedNoRelationship)
 }
 
+// Listed reports whether a record is in the list that a rule permitted an actor.
+func Listed(rule string, a life.Actor, r *life.Record) bool {
+	switch rule {
+	case "own-record", "proxy":
+		return true
+	case "treatment", "front-desk":
+		return r.Organisation == a.Organisation
+	case "department":
+		return r.Organisation == a.Organisation && r.Department == a.Department
+	}
+	return false
+}
+
 func (q question) listAccesses() Outcome {
 	if _, p := q.s.Person(q.r.Patient); p == nil {
 		return refuse(RefusedUnknownPatient)

@@ -21,6 +21,9 @@ type Patient struct {
 	Proxies  []Appointment
 	Consents []Consent
 
+	// Merged are the patients that were merged into this one, directly or not.
+	Merged []events.ID
+
 	// Records are those filed under this patient, in the order in which they
 	// were; after a merge those of both.
 	Records []events.ID `cbor:"-"`
@@ -103,8 +106,15 @@ func (s *State) SamePerson(a, b events.ID) bool {
 	return p != nil && a == b
 }
 
-// Patients returns how many patients there are.
-func (s *State) Patients() int { return len(s.patients) }
+// Patients calls yield for every patient in no particular order, until it returns
+// false.
+func (s *State) Patients(yield func(events.ID, *Patient) bool) {
+	for id, p := range s.patients {
+		if !yield(id, p) {
+			return
+		}
+	}
+}
 
 // file adds a record to those of its patient. Under rules that knew no
 // registration, a patient begins with the first record.
@@ -208,7 +218,8 @@ func (s *State) merge(index uint64, e events.Event, p *Patient, d *events.Patien
 	into.Proxies = append(into.Proxies, p.Proxies...)
 	into.Records = append(into.Records, p.Records...)
 	into.Living += p.Living
-	p.Into, p.Care, p.Proxies, p.Consents, p.Records, p.Living = d.Into, nil, nil, nil, nil, 0
+	into.Merged = append(append(into.Merged, p.Merged...), e.Subject)
+	p.Into, p.Care, p.Proxies, p.Consents, p.Merged, p.Records, p.Living = d.Into, nil, nil, nil, nil, nil, 0
 	return nil
 }
 

@@ -24,7 +24,7 @@ func (r *run) measureDisk(context.Context) error {
 	f, total := ledger.Folder(r.folder), int64(0)
 	detail := ""
 	for _, part := range []struct{ name, path string }{
-		{"event store", f.Store()}, {"log", f.Log()}, {"projection", f.Lives()},
+		{"event store", f.Store()}, {"log", f.Log()}, {"projection", f.StateCopy()},
 	} {
 		size, err := diskUse(part.path)
 		if err != nil {

@@ -1,4 +1,4 @@
-package lives
+package access
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ import (
 const schema = `
 CREATE TABLE IF NOT EXISTS head   (version INTEGER NOT NULL, value BLOB NOT NULL, mac BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS actor  (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS patient (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS record (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;`
 
 // load opens the copy and reads all of it.
@@ -83,6 +84,9 @@ func (p *Projection) read(ctx context.Context) error {
 	if err := readRows(ctx, p, "actor", p.state.RestoreActor); err != nil {
 		return err
 	}
+	if err := readRows(ctx, p, "patient", p.state.RestorePatient); err != nil {
+		return err
+	}
 	if err := readRows(ctx, p, "record", p.state.RestoreRecord); err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func (p *Projection) read(ctx context.Context) error {
 	return nil
 }
 
-func readRows[V life.Actor | life.Record](ctx context.Context, p *Projection, table string, put func(events.ID, V)) error {
+func readRows[V life.Actor | life.Patient | life.Record](ctx context.Context, p *Projection, table string, put func(events.ID, V)) error {
 	rows, err := p.db.QueryContext(ctx, "SELECT id, value FROM "+table)
 	if err != nil {
 		return err
@@ -152,7 +156,7 @@ func (p *Projection) write(rows map[events.ID]row, head life.Head, pace *disk.Pa
 		return err
 	}
 	defer tx.Rollback()
-	for _, table := range []string{"actor", "record"} {
+	for _, table := range []string{"actor", "patient", "record"} {
 		if err := writeTable(tx, table, rows, pace); err != nil {
 			return err
 		}

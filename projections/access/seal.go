@@ -1,4 +1,4 @@
-package lives
+package access
 
 import (
 	"crypto/hmac"

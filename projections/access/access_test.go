@@ -1,4 +1,4 @@
-package lives_test
+package access_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/projections/lives"
+	"github.com/medledger/medledger/projections/access"
 	"github.com/medledger/medledger/verifier/life"
 )
 
@@ -47,9 +47,9 @@ func history(n int) []events.Event {
 	return log
 }
 
-func apply(t *testing.T, p *lives.Projection, log []events.Event, persist bool) {
+func apply(t *testing.T, p *access.Projection, log []events.Event, persist bool) {
 	t.Helper()
-	var changes lives.Changes
+	var changes access.Changes
 	for _, e := range log {
 		if err := p.Apply(p.State().Head().Size, e, &changes); err != nil {
 			t.Fatal(err)
@@ -60,20 +60,20 @@ func apply(t *testing.T, p *lives.Projection, log []events.Event, persist bool) 
 	}
 }
 
-func config(path string, size uint64) lives.Config {
-	return lives.Config{Path: path, Key: bytes.Repeat([]byte{7}, 32), Events: size, Logger: slog.New(slog.DiscardHandler)}
+func config(path string, size uint64) access.Config {
+	return access.Config{Path: path, Key: bytes.Repeat([]byte{7}, 32), Events: size, Logger: slog.New(slog.DiscardHandler)}
 }
 
-func open(t *testing.T, path string, size uint64) *lives.Projection {
+func open(t *testing.T, path string, size uint64) *access.Projection {
 	t.Helper()
-	p, err := lives.Open(t.Context(), config(path, size))
+	p, err := access.Open(t.Context(), config(path, size))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func shut(t *testing.T, p *lives.Projection) {
+func shut(t *testing.T, p *access.Projection) {
 	t.Helper()
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestRefusedEventChangesNothing(t *testing.T) {
 	log := history(20)
 	p := open(t, filepath.Join(t.TempDir(), "lives.sqlite"), 0)
 	defer shut(t, p)
-	var changes lives.Changes
+	var changes access.Changes
 	if err := p.Apply(0, log[5], &changes); err == nil {
 		t.Fatal("an access opened the ledger")
 	}
@@ -181,11 +181,11 @@ func exec(t *testing.T, path, query string) {
 
 func BenchmarkReopen(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "lives.sqlite")
-	p, err := lives.Open(b.Context(), config(path, 1<<40))
+	p, err := access.Open(b.Context(), config(path, 1<<40))
 	if err != nil {
 		b.Fatal(err)
 	}
-	var changes lives.Changes
+	var changes access.Changes
 	for i, e := range history(60_000) {
 		if err := p.Apply(uint64(i), e, &changes); err != nil {
 			b.Fatal(err)
@@ -196,7 +196,7 @@ func BenchmarkReopen(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		p, err := lives.Open(b.Context(), config(path, 1<<40))
+		p, err := access.Open(b.Context(), config(path, 1<<40))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,12 +1,16 @@
-// Package lives is the projection that commands are decided on: the actors and
-// the lives of the records, in memory, with a copy in SQLite that spares a
-// restart the replay of the whole log.
+// Package access is the projection that commands are decided on: the actors, the
+// patients with their rights, and the lives of the records, in memory, with a copy
+// in SQLite that spares a restart the replay of the whole log.
+//
+// The ledger's single writer applies every event to it in the turn that makes the
+// event, so whoever was answered reads their own writes. Position says how far it
+// is.
 //
 // The copy is written behind: a turn's changes reach it some time after the
 // turn's events are durable, one transaction for many turns. It may lag, and
 // never leads, so a crash costs a replay from the copy's position and nothing
 // else. The copy is derived data; deleting it costs a full replay.
-package lives
+package access
 
 import (
 	"context"
@@ -26,7 +30,7 @@ import (
 
 // formatVersion changes whenever the rows of the copy change their meaning; a
 // copy of another version is thrown away and made again from the log.
-const formatVersion = 2
+const formatVersion = 3
 
 // The copy is written when flushRows rows have changed, or when it lags
 // flushEvents behind. Fewer means a shorter replay after a crash, more means less
@@ -103,31 +107,45 @@ func (p *Projection) Apply(index uint64, e events.Event, changes *Changes) error
 	if err := p.state.Apply(index, e); err != nil {
 		return err
 	}
-	return changes.note(p.state, e.Subject)
+	return changes.note(p.state, e)
 }
 
-func (c *Changes) note(s *life.State, subject events.ID) error {
+func (c *Changes) note(s *life.State, e events.Event) error {
 	c.head = s.Head()
-	var changed row
-	var err error
-	if r := s.Record(subject); r != nil {
-		changed.table = "record"
-		changed.value, err = cbor.Marshal(r)
-	} else if a, ok := s.Actor(subject); ok {
-		changed.table = "actor"
-		changed.value, err = cbor.Marshal(a)
-	} else {
-		return nil // the ledger itself: its state is the head
+	for _, id := range life.Touched(e) {
+		changed, err := rowOf(s, id)
+		if err != nil {
+			return fmt.Errorf("encoding the state of %v: %w", id, err)
+		}
+		if changed.table == "" {
+			continue // the ledger itself: its state is the head
+		}
+		if c.rows == nil {
+			c.rows = make(map[events.ID]row)
+		}
+		c.rows[id] = changed
 	}
-	if err != nil {
-		return fmt.Errorf("encoding the state of %v: %w", subject, err)
-	}
-	if c.rows == nil {
-		c.rows = make(map[events.ID]row)
-	}
-	c.rows[subject] = changed
 	return nil
 }
+
+// rowOf encodes what the state says of somebody or something.
+func rowOf(s *life.State, id events.ID) (r row, err error) {
+	if record := s.Record(id); record != nil {
+		r.table = "record"
+		r.value, err = cbor.Marshal(record)
+	} else if patient := s.Patient(id); patient != nil {
+		r.table = "patient"
+		r.value, err = cbor.Marshal(patient)
+	} else if actor, ok := s.Actor(id); ok {
+		r.table = "actor"
+		r.value, err = cbor.Marshal(actor)
+	}
+	return r, err
+}
+
+// Position is how many events were applied. It belongs to the goroutine that calls
+// Apply.
+func (p *Projection) Position() uint64 { return p.state.Head().Size }
 
 // Persist hands over the changes of events that are durable, in the order of
 // the turns. It does not wait for the copy.

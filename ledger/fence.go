@@ -1,0 +1,121 @@
+package ledger
+
+import (
+	"sync"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/decision"
+	"github.com/medledger/medledger/verifier/life"
+)
+
+// A release takes as long as its reader does, and the right that it rests on may
+// end meanwhile. The fence knows every release that is under way. After an event
+// that takes a right away is durable, and before it is answered, each is decided
+// again, and those that would be refused now are ended: no further byte is read for
+// them. What a chunk before (64 KiB at most) has handed to the network is not taken
+// back.
+//
+// A release is entered by the decide stage, in the turn that decides it: so the one
+// that ends a right finds every release that was decided before it.
+type fence struct {
+	mu       sync.Mutex
+	passages map[*passage]struct{}
+}
+
+// passage is a release that is under way.
+type passage struct {
+	fence   *fence
+	request decision.Request
+	token   events.ID
+
+	mu    sync.Mutex
+	ended error
+	stop  func() // ends the content's reader; nil before there is one
+}
+
+func (f *fence) enter(p *passage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.passages == nil {
+		f.passages = make(map[*passage]struct{})
+	}
+	f.passages[p] = struct{}{}
+}
+
+func (f *fence) leave(p *passage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.passages, p)
+}
+
+// end stops a passage for a reason. It does not wait for its reader's network.
+func (p *passage) end(reason error) {
+	p.mu.Lock()
+	stop := p.stop
+	if p.ended == nil {
+		p.ended = reason
+	}
+	p.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// begin gives a passage the means to stop its reader, and says why it was ended
+// if it was.
+func (p *passage) begin(stop func()) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stop = stop
+	return p.ended
+}
+
+func (p *passage) reason() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
+}
+
+// takesRights reports whether an event may take away a right that a release rests
+// on.
+func takesRights(d events.Data) bool {
+	switch d.(type) {
+	case *events.ConsentWithdrawn, *events.CareClosed, *events.ProxyDismissed, *events.PatientMerged,
+		*events.RecordRefiled, *events.ShareEnded, *events.TokenRevoked, *events.DestructionStarted:
+		return true
+	}
+	return false
+}
+
+// enforce ends the releases that the events of a turn took the right from.
+func (l *Ledger) enforce(t *turn) {
+	for _, it := range t.items {
+		if takesRights(it.event.Data) {
+			l.endUnrightful()
+			return
+		}
+	}
+}
+
+func (l *Ledger) endUnrightful() {
+	l.fence.mu.Lock()
+	passages := make([]*passage, 0, len(l.fence.passages))
+	for p := range l.fence.passages {
+		passages = append(passages, p)
+	}
+	l.fence.mu.Unlock()
+	var unrightful []*passage
+	now := events.At(l.config.Clock())
+	l.view(func(s *life.State) {
+		for _, p := range passages {
+			r := resolve(s, p.request)
+			r.At = max(now, s.Head().Time)
+			if !decision.Decide(s, r).Permit || !p.token.IsZero() && !alive(s, r.Actor, p.token, r.At) {
+				unrightful = append(unrightful, p)
+			}
+		}
+	})
+	for _, p := range unrightful {
+		p.end(ErrRightEnded)
+	}
+}

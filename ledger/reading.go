@@ -1,0 +1,213 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store"
+	"github.com/medledger/medledger/projections/records"
+	"github.com/medledger/medledger/verifier/decision"
+	"github.com/medledger/medledger/verifier/life"
+)
+
+// Listing asks which records there are of a patient.
+type Listing struct {
+	Patient events.ID
+	Purpose events.Purpose
+	records.Filter
+}
+
+// ListRecords finds a patient's records. Finding is an access: it is an event,
+// which is durable before the answer. What is listed depends on the rule that
+// permitted it.
+func (l *Ledger) ListRecords(ctx context.Context, c Command, q Listing) (*Result, records.Page, error) {
+	request := decision.Request{Action: events.ActionListRecords, Actor: c.Actor, Patient: q.Patient, Purpose: q.Purpose}
+	result, err := l.query(ctx, c, request, events.QueryRecords)
+	if err != nil {
+		return nil, records.Page{}, err
+	}
+	var page records.Page
+	l.view(func(s *life.State) {
+		actor, _ := s.Actor(c.Actor)
+		d, _ := result.Event.Decision()
+		page = records.List(s, result.Event.Subject, q.Filter, func(r *life.Record) bool {
+			return decision.Listed(d.Rule, actor, r)
+		})
+	})
+	return result, page, nil
+}
+
+// History returns the events about a record, oldest first, up to the newest that
+// is in the log. That it was read is the last of them. The error wraps
+// store.ErrNotFound if there is no such record and the actor may know that.
+func (l *Ledger) History(ctx context.Context, c Command, record events.ID) ([]*Result, error) {
+	c.IdempotencyKey = ""
+	request := decision.Request{Action: events.ActionReadHistory, Actor: c.Actor, Record: record}
+	_, err := l.perform(ctx, c, underRules(request, func(_ *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
+		return record, &events.HistoryRead{Actor: c.Actor, Decision: d}, nil
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return l.stream(ctx, events.RecordStream(record))
+}
+
+// stream returns the events of a stream that are in the log, oldest first.
+func (l *Ledger) stream(ctx context.Context, name string) ([]*Result, error) {
+	published := l.log.Published()
+	var results []*Result
+	for r, err := range l.store.Read(ctx, name, 0) {
+		if err != nil {
+			return nil, fmt.Errorf("reading a history: %w", err)
+		}
+		if indexOf(r) >= published.Checkpoint.Size {
+			break
+		}
+		result, err := l.recall(r, published)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, result)
+	}
+	if len(results) == 0 {
+		return nil, store.ErrNotFound
+	}
+	return results, nil
+}
+
+// Accesses asks who saw or received what of a patient.
+type Accesses struct {
+	Patient events.ID
+	Purpose events.Purpose
+	After   uint64 // log index; only later events are listed
+	Limit   int
+}
+
+// ListAccesses returns who saw, received or found something of a patient, or was
+// refused it, in the order of the log, and whether there is more. That this was
+// asked is an event too.
+func (l *Ledger) ListAccesses(ctx context.Context, c Command, q Accesses) (accesses []*Result, more bool, err error) {
+	request := decision.Request{Action: events.ActionListAccesses, Actor: c.Actor, Patient: q.Patient, Purpose: q.Purpose}
+	result, err := l.query(ctx, c, request, events.QueryAccesses)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, stream := range l.streamsAbout(result.Event.Subject) {
+		list, err := l.stream(ctx, stream)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, false, err
+		}
+		for _, r := range list {
+			if isAccess(r.Event) && (q.After == 0 || r.Index > q.After) {
+				accesses = append(accesses, r)
+			}
+		}
+	}
+	slices.SortFunc(accesses, func(a, b *Result) int { return cmp.Compare(a.Index, b.Index) })
+	if q.Limit > 0 && len(accesses) > q.Limit {
+		return accesses[:q.Limit], true, nil
+	}
+	return accesses, false, nil
+}
+
+// streamsAbout names the streams of a person: of every patient's id that stands for
+// them, and of their records.
+func (l *Ledger) streamsAbout(person events.ID) (streams []string) {
+	l.view(func(s *life.State) {
+		_, p := s.Person(person)
+		for _, record := range p.Records {
+			streams = append(streams, events.RecordStream(record))
+		}
+		for _, id := range append(slices.Clone(p.Merged), person) {
+			streams = append(streams, events.PatientStream(id))
+		}
+	})
+	return streams
+}
+
+// isAccess reports whether an event belongs into the account of who saw what.
+func isAccess(e events.Event) bool {
+	switch e.Data.(type) {
+	case *events.RecordAccessed, *events.RecordDisclosed, *events.RecordReceived, *events.DeliveryFailed,
+		*events.HistoryRead, *events.PatientQueried, *events.AccessRefused:
+		return true
+	}
+	return false
+}
+
+// logReaders remembers who read the log lately.
+type logReaders struct {
+	mu   sync.Mutex
+	last map[events.ID]time.Time
+}
+
+// readingLasts is for how long an auditor's reading of the log is one event.
+const readingLasts = time.Hour
+
+// ReadLog lets an actor read the statements of the log. An event says so, one an
+// hour for each actor: a log that grew with every bundle that is read of it could
+// never be read to its end.
+func (l *Ledger) ReadLog(ctx context.Context, c Command) error {
+	now := l.config.Clock()
+	l.readers.mu.Lock()
+	last, known := l.readers.last[c.Actor]
+	l.readers.mu.Unlock()
+	if known && now.Before(last.Add(readingLasts)) && !now.Before(last) {
+		return nil
+	}
+	c.IdempotencyKey = ""
+	request := decision.Request{Action: events.ActionReadLog, Actor: c.Actor}
+	_, err := l.perform(ctx, c, underRules(request, func(s *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
+		return s.Head().Ledger, &events.LogRead{Actor: c.Actor, Decision: d}, nil
+	}))
+	if err != nil {
+		return err
+	}
+	l.readers.mu.Lock()
+	defer l.readers.mu.Unlock()
+	if l.readers.last == nil {
+		l.readers.last = make(map[events.ID]time.Time)
+	}
+	l.readers.last[c.Actor] = now
+	return nil
+}
+
+// Find returns a stored event to somebody who may see it: who did it, or may read
+// the history of the record that it is about, or the accesses to the patient that
+// it is about, or the log. Unless they did it themselves, an event says that they
+// read it. The error wraps store.ErrNotFound if there is no such event.
+func (l *Ledger) Find(ctx context.Context, c Command, event events.ID) (*Result, error) {
+	record, err := l.store.Lookup(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	found, err := l.recall(record, l.log.Published())
+	if err != nil {
+		return nil, err
+	}
+	if found.Event.Actor() == c.Actor {
+		return found, nil
+	}
+	c.IdempotencyKey = ""
+	switch about := found.Event.Stream(); about {
+	case events.RecordStream(found.Event.Subject):
+		_, err = l.History(ctx, c, found.Event.Subject)
+	case events.PatientStream(found.Event.Subject):
+		request := decision.Request{
+			Action: events.ActionListAccesses, Actor: c.Actor, Patient: found.Event.Subject, Purpose: events.PurposePatient,
+		}
+		_, err = l.query(ctx, c, request, events.QueryAccesses)
+	default:
+		err = l.ReadLog(ctx, c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
