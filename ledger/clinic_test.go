@@ -53,7 +53,7 @@ type clinic struct {
 	stall *stall
 }
 
-// stall is a clock that does not answer: the turn that asks it goes no further.
+// stall is a clock that does not answer the first who asks it, who goes no further.
 type stall struct{ reached, over chan struct{} }
 
 func newClinic(t testing.TB) *clinic {
@@ -105,9 +105,9 @@ func (c *clinic) clock() time.Time {
 	if stall != nil {
 		select {
 		case stall.reached <- struct{}{}:
+			<-stall.over
 		default:
 		}
-		<-stall.over
 	}
 	return now
 }
