@@ -361,7 +361,7 @@ func TestKeyTakenMeanwhile(t *testing.T) {
 			c.must(c.GrantConsent(t.Context(), who, c.subject, events.PurposeResearch))
 		})
 		if result != nil || !errors.Is(err, ledger.ErrKeyReused) {
-			t.Errorf("%s: %v, %v", name, result, err)
+			t.Errorf("%s: answered %v, %v", name, result != nil, err)
 		}
 	}
 	c.must(c.Amend(t.Context(), c.doctor, ledger.Amendment{Record: record}, strings.NewReader("z")))
