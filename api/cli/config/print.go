@@ -24,7 +24,7 @@ func AddFlags(flags *pflag.FlagSet) {
 func Usage() string {
 	var out strings.Builder
 	row := func(flag, holder, help string) {
-		const left = 25
+		const left = 26
 		head := fmt.Sprintf("  %-*s", left-2, "--"+flag+" "+holder)
 		for i, line := range wrapped(help, columns-left) {
 			if i > 0 {
