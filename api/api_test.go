@@ -97,7 +97,7 @@ func start(t *testing.T, size uint64) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := api.Listen(t.Context(), "127.0.0.1:0", slog.New(slog.DiscardHandler), 0)
+	server, err := api.Listen(t.Context(), api.ServerConfig{Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

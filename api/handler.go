@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/proof"
@@ -28,7 +29,7 @@ type Log interface {
 	Entries(ctx context.Context, n uint64, width int) ([]byte, error)
 }
 
-// Config says what is served. All fields but Version must be set.
+// Config says what is served. All fields but Version and Metrics must be set.
 type Config struct {
 	// Log is served under /log/.
 	Log Log
@@ -41,6 +42,8 @@ type Config struct {
 	Clock func() time.Time
 	// Version is the program's, for the metric medledger_build_info.
 	Version string
+	// Metrics are shown at /metrics beside the handler's own: those of a Server.
+	Metrics []prometheus.Collector
 }
 
 func (c Config) check() error {

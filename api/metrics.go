@@ -40,6 +40,7 @@ func newMetrics(c Config) *metrics {
 	registry.MustRegister(m.inFlight, m.requests, m.duration,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(ledgerMetrics(c)...)
+	registry.MustRegister(c.Metrics...)
 	m.exposition = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		// A collector that fails costs its own metrics only, and is logged.
 		ErrorHandling: promhttp.ContinueOnError,

@@ -51,6 +51,8 @@ func problemOf(err error) (p *problem, internal bool) {
 			Status: http.StatusNotFound,
 			Detail: "the newest checkpoint does not cover this; get /log/checkpoint and ask for what its size implies",
 		}, false
+	case errors.Is(err, ErrTooSlow):
+		return &problem{Status: http.StatusRequestTimeout, Detail: "the request came too slowly; send it again over a better connection"}, false
 	case errors.Is(err, context.Canceled): // the client has gone, or the server is stopping
 		return &problem{Status: http.StatusServiceUnavailable, Detail: "the request was given up; repeat it"}, false
 	case errors.Is(err, tlog.ErrClosed):

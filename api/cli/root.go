@@ -24,6 +24,7 @@ func (p *program) newRoot() *cobra.Command {
 	commands := []*cobra.Command{ // in the order of the help
 		p.newInit(),
 		p.newServe(),
+		p.newConfig(),
 		p.newExport(),
 		p.newRebuild(),
 		p.newKeys(),
