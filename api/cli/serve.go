@@ -11,6 +11,7 @@ import (
 
 	"github.com/medledger/medledger/api"
 	"github.com/medledger/medledger/api/cli/config"
+	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/ledger"
 )
 
@@ -74,6 +75,7 @@ type service struct {
 	logger *slog.Logger
 	server *api.Server
 	ledger *ledger.Ledger
+	local  *control.Server
 }
 
 // spareFiles is how many files besides connections a server has open at most.
@@ -118,7 +120,11 @@ func (s *service) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Logger: s.logger})
+	s.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Custody: c.Custody, Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	s.local, err = control.Serve(c.Dir, s.ledger)
 	return err
 }
 
@@ -150,6 +156,9 @@ func (s *service) close() error {
 	var errs []error
 	if s.server != nil {
 		errs = append(errs, s.server.Close())
+	}
+	if s.local != nil {
+		errs = append(errs, s.local.Close())
 	}
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())
