@@ -131,6 +131,10 @@ func (k *flatKeyring) complete(ctx context.Context) error { return checkpoint(ct
 
 func (k *flatKeyring) close() error {
 	k.root.wipe()
+	return k.closeStatements()
+}
+
+func (k *flatKeyring) closeStatements() error {
 	err := closeSized(k.insert)
 	if k.zero != nil {
 		err = errors.Join(err, k.zero.Close())
