@@ -214,8 +214,8 @@ func TestLifeOfARecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.verify(destroyed)
-	if d := destroyed.Event.Data.(*events.RecordDestroyed); d.Keys != 2 {
-		t.Errorf("%d keys were destroyed, want 2", d.Keys)
+	if d := destroyed.Event.Data.(*events.RecordDestroyed); d.Keys != 3 {
+		t.Errorf("%d keys were destroyed, want 3: of two versions and of the record", d.Keys)
 	}
 	_, err = c.Access(t.Context(), c.doctor, ledger.Reading{Record: record, Purpose: events.PurposeTreatment})
 	c.refused(err, decision.RefusedDestroyed)

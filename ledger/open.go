@@ -209,7 +209,7 @@ func (l *Ledger) recover(ctx context.Context) error {
 		r := l.state().Record(record)
 		return r != nil && version <= r.Versions
 	}
-	removed, err := l.vault.Collect(ctx, known)
+	removed, err := l.vault.Collect(ctx, vault.Keep{Version: known, Document: func(vault.Place) bool { return true }})
 	if err != nil {
 		return fmt.Errorf("removing orphans from the vault: %w", err)
 	}

@@ -136,7 +136,7 @@ func TestSegmentsRollAndGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := v.Collect(ctx, func(events.ID, uint32) bool { return true }); err != nil {
+	if _, err := v.Collect(ctx, keepVersions(func(events.ID, uint32) bool { return true })); err != nil {
 		t.Fatal(err)
 	}
 	if n, _ := v.segments.list(); len(n) != 2 || n[0] != 6 {

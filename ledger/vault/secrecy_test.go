@@ -49,6 +49,7 @@ func TestNoSecretOnDisk(t *testing.T) {
 	v := openVault(t, cfg)
 	type secret struct {
 		id                events.ID
+		recordKey         []byte
 		key, salt, plain  []byte
 		wrapped, typeName []byte
 	}
@@ -64,16 +65,21 @@ func TestNoSecretOnDisk(t *testing.T) {
 		if _, err := v.Put(ctx, id, 1, Meta{string(typeName)}, bytes.NewReader(plain)); err != nil {
 			t.Fatal(err)
 		}
-		_, wrapped, err := v.keys.lookup(ctx, id, 1)
+		row, err := v.keys.lookup(ctx, id, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := v.root.unwrap(wrapped, id, 1)
+		wrapped := row.wrapped
+		recordKey, err := v.keys.ring.open(row.key, recordName(id), wrapped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := v.keys.unwrap(row, id, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i%10 == 0 {
-			all = append(all, secret{id, s.key[:], s.salt[:], plain[:64], wrapped, typeName})
+			all = append(all, secret{id, recordKey[:], s.key[:], s.salt[:], plain[:64], wrapped, typeName})
 		}
 	}
 	before := everyFile(t, cfg.Dir)
@@ -83,7 +89,7 @@ func TestNoSecretOnDisk(t *testing.T) {
 	check := func(files map[string][]byte, when string) {
 		t.Helper()
 		for _, s := range all {
-			for name, b := range map[string][]byte{"key": s.key, "salt": s.salt, "plaintext": s.plain, "content type": s.typeName} {
+			for name, b := range map[string][]byte{"record key": s.recordKey, "key": s.key, "salt": s.salt, "plaintext": s.plain, "content type": s.typeName} {
 				if found := where(files, b); len(found) > 0 {
 					t.Errorf("%s: %s in %v", when, name, found)
 				}
