@@ -276,3 +276,27 @@ func TestRestored(t *testing.T) {
 		t.Error(l.state.Head().Size)
 	}
 }
+
+// TestRestoreOfOldPatients restores the records of a patient whom nobody
+// registered in another order than they came in: the patient stays where the first
+// was kept.
+func TestRestoreOfOldPatients(t *testing.T) {
+	l := open(t)
+	kept := newParts()
+	for i, at := range []events.ID{org, id(60)} {
+		e := l.event(records[i], with(originated(), func(d *events.RecordOriginated) { d.Decision, d.Organisation = decided1(), at }))
+		if err := l.state.Apply(l.state.Head().Size, e); err != nil {
+			t.Fatal(err)
+		}
+		kept.note(l.state, e)
+	}
+	restored := life.NewState()
+	for id, p := range kept.patients {
+		restored.RestorePatient(id, p)
+	}
+	restored.RestoreRecord(records[1], kept.records[records[1]])
+	restored.RestoreRecord(records[0], kept.records[records[0]])
+	if p := restored.Patient(patient); p == nil || p.Organisation != org || p.Living != 2 {
+		t.Errorf("the patient is %+v", p)
+	}
+}
