@@ -11,7 +11,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 # What a builder has set for himself must not show in the result.
-export CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOWORK=off
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOWORK=off
 for platform in ${PLATFORMS:-linux/amd64 linux/arm64 windows/amd64 darwin/arm64}; do
   export GOOS=${platform%/*} GOARCH=${platform#*/}
   suffix=""
