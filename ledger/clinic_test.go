@@ -48,9 +48,13 @@ type clinic struct {
 	care        events.ID // the nurse's relationship
 	appointment events.ID // the proxy's
 
-	mu  sync.Mutex
-	now time.Time
+	mu    sync.Mutex
+	now   time.Time
+	stall *stall
 }
+
+// stall is a clock that does not answer: the turn that asks it goes no further.
+type stall struct{ reached, over chan struct{} }
 
 func newClinic(t testing.TB) *clinic {
 	t.Helper()
@@ -96,8 +100,50 @@ func (c *clinic) staff() {
 
 func (c *clinic) clock() time.Time {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
+	now, stall := c.now, c.stall
+	c.mu.Unlock()
+	if stall != nil {
+		select {
+		case stall.reached <- struct{}{}:
+		default:
+		}
+		<-stall.over
+	}
+	return now
+}
+
+// whileDecided gives a command, and calls then while it is being decided.
+func (c *clinic) whileDecided(command, then func()) {
+	s := &stall{reached: make(chan struct{}, 1), over: make(chan struct{})}
+	c.mu.Lock()
+	c.stall = s
+	c.mu.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(command)
+	<-s.reached
+	then()
+	c.mu.Lock()
+	c.stall = nil
+	c.mu.Unlock()
+	close(s.over)
+	wg.Wait()
+}
+
+// inOneTurn gives commands in this order, so that they are decided in one turn:
+// the turn before is held up until all of them wait.
+func (c *clinic) inOneTurn(commands ...func()) {
+	var wg sync.WaitGroup
+	c.whileDecided(func() {
+		if _, err := c.GrantConsent(context.Background(), c.clerk, c.subject, events.PurposeResearch); err != nil {
+			c.t.Error(err)
+		}
+	}, func() {
+		for _, command := range commands {
+			wg.Go(command)
+			time.Sleep(20 * time.Millisecond) // until it is queued
+		}
+	})
+	wg.Wait()
 }
 
 func (c *clinic) wait(d time.Duration) {
