@@ -132,21 +132,24 @@ func serve(t *testing.T, files audittest.Files, before func(http.ResponseWriter,
 const golden = `VERIFIED
 
   origin        clinic.example/ledger
-  events        22, all signed, all included
+  events        25, all signed, all included
                 every life legal, every decision right
-  tree root     bVddx7JeapwU35Y/h77jtOb5BCm6TtcLnv2ho6b6JRQ=
+  tree root     sx7fOjw1e44OuqXS15I8X13WGHabQvaXsVer4Q5bUu4=
   kept          the log extends the kept checkpoint of 12 events
   records       2, 1 of them destroyed
   actors        5
   from          2026-03-01T08:00:01.000000Z
-  to            2026-03-01T08:00:22.000000Z
+  to            2026-03-01T08:00:25.000000Z
   signing keys  4dVGuxw4Kcg, from index 0
-                Sp29qpcWYwk, from index 13
+                Sp29qpcWYwk, from index 15
   by type       medledger.access.refused.v1                     2
                 medledger.actor.registered.v2                   5
+                medledger.destruction.requested.v1              1
                 medledger.destruction.started.v1                1
                 medledger.ledger.key-rotated.v1                 1
                 medledger.ledger.opened.v1                      1
+                medledger.patient.care-opened.v1                1
+                medledger.patient.registered.v1                 1
                 medledger.record.accessed.v1                    3
                 medledger.record.amended.v1                     2
                 medledger.record.destroyed.v1                   1
@@ -371,6 +374,90 @@ func TestToken(t *testing.T) {
 	run(t, still(), "log", "--vkey", p.vkey, "--url", url).want(t, medverify.CouldNotCheck, "403 Forbidden")
 }
 
+// TestTokenForEntries reads a log as a ledger serves it: the checkpoint and the
+// tiles to everybody, the entries to an auditor's token.
+func TestTokenForEntries(t *testing.T) {
+	p := newPlace(t)
+	token := write(t, filepath.Join(p.folder, "token"), []byte("auditors-secret\n"))
+	wrong := write(t, filepath.Join(p.folder, "wrong"), []byte("clerks-secret\n"))
+	guard := func(w http.ResponseWriter, r *http.Request) bool {
+		entries := strings.HasPrefix(r.URL.Path, "/log/tile/entries/")
+		switch auth := r.Header.Get("Authorization"); {
+		case entries && auth == "":
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.WriteHeader(http.StatusUnauthorized)
+		case entries && auth != "Bearer auditors-secret":
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			return false
+		}
+		return true
+	}
+	url := serve(t, p.served, guard)
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   string
+	}{
+		"the auditor's": {[]string{"--token-file", token}, medverify.Verified, "events 25, all signed"},
+		"none":          {nil, medverify.CouldNotCheck, "401 Unauthorized: the server wants a token that may read the log; give one with --token-file"},
+		"another's":     {[]string{"--token-file", wrong}, medverify.CouldNotCheck, "403 Forbidden: the server wants a token that may read the log; give one with --token-file"},
+		"a folder":      {[]string{"--token-file", p.folder}, medverify.CouldNotCheck, "reading the token"},
+	} {
+		o := run(t, still(), append([]string{"log", "--vkey", p.vkey, "--url", url}, c.args...)...)
+		o.want(t, c.status, c.want)
+		if strings.Contains(o.out+o.errout, "-secret") {
+			t.Errorf("%s: the token is printed: %s%s", name, o.out, o.errout)
+		}
+	}
+}
+
+// TestTokenStaysHome lets a server redirect to another, and the connection fail:
+// nobody else gets the token, and no error has it.
+func TestTokenStaysHome(t *testing.T) {
+	p := newPlace(t)
+	token := write(t, filepath.Join(p.folder, "token"), []byte("secret-of-one\n"))
+	other := serve(t, p.served, func(_ http.ResponseWriter, r *http.Request) bool {
+		t.Errorf("the other server is asked for %s, with %q", r.URL.Path, r.Header.Get("Authorization"))
+		return false
+	})
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		url := serve(t, p.served, func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, other+strings.TrimPrefix(r.URL.Path, "/log"), status)
+			return true
+		})
+		o := run(t, still(), "log", "--vkey", p.vkey, "--url", url, "--token-file", token)
+		o.want(t, medverify.CouldNotCheck, "the server redirects; give the address that it redirects to as --url")
+		if strings.Contains(o.errout, "secret-of-one") {
+			t.Errorf("the token is printed: %s", o.errout)
+		}
+	}
+	broken := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer broken.Close()
+	o := run(t, still(), "log", "--vkey", p.vkey, "--url", broken.URL, "--token-file", token)
+	o.want(t, medverify.CouldNotCheck, "cannot be reached")
+	if strings.Contains(o.errout, "secret-of-one") {
+		t.Errorf("the token is printed: %s", o.errout)
+	}
+	bad := write(t, filepath.Join(p.folder, "bad"), []byte("secret-of-one and more\n"))
+	o = run(t, still(), "log", "--vkey", p.vkey, "--url", other, "--token-file", bad)
+	o.want(t, medverify.CouldNotCheck, "holds no token")
+	if strings.Contains(o.errout, "secret-of-one") {
+		t.Errorf("the token is printed: %s", o.errout)
+	}
+}
+
+// TestRestored says where a log was put back from a backup.
+func TestRestored(t *testing.T) {
+	h := audittest.New("a").Open()
+	h.Restore()
+	h.Fill(20)
+	h.Restore()
+	vkey := write(t, filepath.Join(t.TempDir(), "vkey"), []byte(h.VKey))
+	o := run(t, still(), "log", "--vkey", vkey, "--url", serve(t, h.Serve(), nil))
+	o.want(t, medverify.Verified, "restored from a backup of 8 events, at index 8 from a backup of 20 events, at index 20 records")
+}
+
 // TestProgress lets the clock run: progress appears on a terminal after a
 // second, and is gone at the end.
 func TestProgress(t *testing.T) {
@@ -464,7 +551,7 @@ func TestReceipt(t *testing.T) {
 	e := p.Events[17]
 	run(t, still(), "receipt", "--vkey", p.vkey, save(prove(t, p.History, 17))).want(t, medverify.Verified,
 		"VERIFIED", "origin clinic.example/ledger", "event "+e.ID.String(), "type "+string(e.Type),
-		"subject "+e.Subject.String(), "time "+e.Time.String(), "index 17", "checkpoint of 25 events, root bVddx7Jea")
+		"subject "+e.Subject.String(), "time "+e.Time.String(), "index 17", "checkpoint of 25 events, root sx7fOjw1e")
 
 	forged := prove(t, p.History, 17)
 	forged.Statement = p.Statements[16]

@@ -277,6 +277,11 @@ func (h *History) Rotate(seed string) {
 	h.rotated, h.Signer = index, next
 }
 
+// Restore puts the ledger back from a backup of all that it has.
+func (h *History) Restore() {
+	h.Add(h.Ledger, &events.LedgerRestored{Size: uint64(len(h.Events))})
+}
+
 // Story opens the ledger and lets lives pass: records are made, amended, read,
 // refused, shared and destroyed, and the statement key is rotated. It has 25
 // events, and their places do not change: tests name them. The record that is
