@@ -187,12 +187,12 @@ func (c chance) request(s *life.State) decision.Request {
 	nobody := id(251)
 	r := decision.Request{
 		Action: pick(c, decision.Actions()...), Actor: pick(c, someActors...), At: now,
-		Purpose: pick(c, somePurposes...), Record: pick(c, append(someRecords, nobody)...), Patient: pick(c, append(somePatients, nobody)...),
-		Share: pick(c, append(someItems, nobody)...), Recipient: pick(c, append(someActors, nobody)...), Until: c.time(),
-		Other: pick(c, append(somePatients, nobody)...), Whom: pick(c, append(someActors, nobody, events.ID{})...),
-		Item: pick(c, append(someItems, nobody, events.ID{})...),
+		Purpose: pick(c, somePurposes...), Record: pick(c, append(slices.Clone(someRecords), nobody)...), Patient: pick(c, append(slices.Clone(somePatients), nobody)...),
+		Share: pick(c, append(slices.Clone(someItems), nobody)...), Recipient: pick(c, someActors[6], someActors[6], someActors[0], nobody), Until: pick(c, now+1, c.time()),
+		Other: pick(c, append(slices.Clone(somePatients), nobody)...), Whom: pick(c, append(slices.Clone(someActors), nobody, events.ID{})...),
+		Item: pick(c, append(slices.Clone(someItems), nobody, events.ID{})...),
 	}
-	if c.IntN(3) == 0 { // else only a ninth asks for what they may
+	if c.IntN(2) == 0 { // else few ask for what they may
 		r.Actor = someActors[slices.Index(someRoles, pick(c, decision.Roles(r.Action)...))]
 	}
 	if r.Action == events.ActionAccess || r.Action == events.ActionDisclose {

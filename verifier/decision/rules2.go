@@ -45,7 +45,8 @@ import (
 //	proxy              so does a proxy whose scope says 'read' (FAMRQT, PATRQT)
 //	own-consent        a patient, or a proxy whose scope says 'consents', grants and
 //	                   withdraws consents
-//	staff-consents     a clinician or a clerk records what the patient said
+//	staff-consents     a clerk records that the patient agreed, a clinician or a clerk
+//	                   that they do not: nobody lets themselves in again
 //	staff-discloses    who treats the patient, or a clerk, discloses a record to a
 //	                   recipient for treatment, payment, public health or the law
 //	                   (TREAT, HPAYMT, PUBHLTH, HLEGAL); the first two only if
@@ -94,7 +95,7 @@ var rules2 = map[events.Action]rule2{
 	events.ActionCloseCare:       {office, question.closeCare},
 	events.ActionAppointProxy:    {[]events.Role{events.RoleClerk, events.RolePatient}, question.appoint},
 	events.ActionDismissProxy:    {append(slices.Clone(persons), events.RoleClerk), question.dismiss},
-	events.ActionGrantConsent:    {slices.Concat(office, persons), question.consent},
+	events.ActionGrantConsent:    {append(slices.Clone(persons), events.RoleClerk), question.consent},
 	events.ActionWithdrawConsent: {slices.Concat(office, persons), question.withdraw},
 
 	events.ActionOriginate:          {append(slices.Clone(clinicians), events.RoleDevice), question.originate},

@@ -28,7 +28,7 @@ var permitted = map[events.Action]string{
 	events.ActionCloseCare:          "clinician, clerk",
 	events.ActionAppointProxy:       "clerk, patient",
 	events.ActionDismissProxy:       "clerk, patient, reader",
-	events.ActionGrantConsent:       "clinician, lab, idle, late, clerk, patient, proxy, consenter",
+	events.ActionGrantConsent:       "clerk, patient, proxy, consenter",
 	events.ActionWithdrawConsent:    "clinician, lab, idle, late, clerk, patient, proxy, consenter",
 	events.ActionOriginate:          "clinician, nurse, ward, lab, idle, idle nurse, late, device, foreign, foreign nurse",
 	events.ActionAmend:              "clinician, nurse, ward, lab",
@@ -220,6 +220,7 @@ func outcomes() []outcome {
 		{"withdraws", "patient", events.ActionWithdrawConsent, func(q *r) { q.Item, q.Purpose = agreed, events.PurposeResearch }, "own-consent"},
 		{"withdraws for another purpose", "patient", events.ActionWithdrawConsent, item(agreed), "!unknown-or-ended"},
 		{"withdraws twice", "patient", events.ActionWithdrawConsent, func(q *r) { q.Item, q.Purpose = revoked, events.PurposeOperations }, "!unknown-or-ended"},
+		{"lets themselves in again", "clinician", events.ActionGrantConsent, nil, "!role-not-allowed"},
 		{"agrees elsewhere", "foreign clerk", events.ActionGrantConsent, nil, "!other-organisation"},
 		{"agrees for the erased", "clerk", events.ActionGrantConsent, about(erased), "!patient-erased"},
 

@@ -1,6 +1,9 @@
 package decision
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/life"
 )
@@ -12,11 +15,5 @@ func Decide1(s *life.State, r Request) Outcome { return decide1(s, r) }
 // word.
 func Untold(a events.Action) []string { return untold2[a] }
 
-// Actions returns every action that some rule knows.
-func Actions() []events.Action {
-	var actions []events.Action
-	for a := range rules2 {
-		actions = append(actions, a)
-	}
-	return actions
-}
+// Actions returns every action that some rule knows, in order.
+func Actions() []events.Action { return slices.Sorted(maps.Keys(rules2)) }
