@@ -134,7 +134,7 @@ func (l *mixed) settle(c ledger.Command, r *ledger.Result, err error, ack Ack) (
 		return r, l.acknowledge(r, ack)
 	}
 	for _, without := range []error{
-		ledger.ErrConflict, ledger.ErrUnknownActor, ledger.ErrKeyReused, ledger.ErrIdentifierTaken, ledger.ErrUnauthenticated,
+		ledger.ErrConflict, ledger.ErrUnknownActor, ledger.ErrKeyReused, ledger.ErrUnauthenticated,
 	} {
 		if errors.Is(err, without) {
 			return nil, l.write(Line{None: c.Correlation})

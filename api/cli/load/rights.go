@@ -52,11 +52,10 @@ func (l *mixed) newPatient(ctx context.Context) (events.ID, error) {
 		return patient, errors.Join(err, errors.New("a patient who was registered cannot be registered again"))
 	}
 	patient = r.Event.Subject
-	c := l.command(l.Clinician)
-	if _, err := l.RegisterPatient(ctx, c, ids); !errors.Is(err, ledger.ErrIdentifierTaken) {
+	if _, err := l.RegisterPatient(ctx, l.command(l.Clinician), ids); !errors.Is(err, ledger.ErrIdentifierTaken) {
 		return patient, fmt.Errorf("a second patient under the same identifier: %w", err)
 	}
-	return patient, l.write(Line{None: c.Correlation})
+	return patient, nil
 }
 
 // anotherFor registers somebody in place of a patient.
