@@ -218,10 +218,11 @@ type Accesses struct {
 	Cursor   string  `json:"cursor,omitempty"`
 }
 
-// History answers GET /v1/records/{record}/history, oldest first.
+// History is a page of GET /v1/records/{record}/history, oldest first.
 type History struct {
 	Record events.ID `json:"record"`
 	Events []Entry   `json:"events"`
+	Cursor string    `json:"cursor,omitempty"`
 }
 
 // ShareRequest is POST /v1/records/{record}/shares. The answer is Created.
