@@ -60,7 +60,7 @@ func TestReadme(t *testing.T) {
 	for _, want := range []string{
 		"VERIFIED: the event was signed and is in the log", // the receipt
 		"Rest and fluids.\nRest and fluids.\n",             // read by the doctor, received by the insurer
-		`"status":410`, // read again
+		`"status":410`,                                     // read again
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the README's commands do not print %q", want)
