@@ -33,12 +33,16 @@ const (
 //
 // Crash, at any moment: the backup that was in the folder before, or the new one
 // once its rows have their name; and perhaps files of neither, which the next
-// Backup removes. One Backup at a time runs, others wait.
+// Backup removes. One Backup at a time runs, others wait, and so does Close: the
+// context ends it.
 func (v *Vault) Backup(ctx context.Context, dst string) error {
 	if err := v.enter(ctx); err != nil {
 		return err
 	}
 	defer v.leave()
+	if dst == "" || filepath.Clean(dst) == filepath.Clean(v.cfg.Dir) {
+		return fmt.Errorf("a backup wants a folder of its own: %w", ErrInvalid)
+	}
 	v.backup.Lock()
 	defer v.backup.Unlock()
 	b := &backup{
@@ -224,13 +228,12 @@ func (b *backup) documents() error {
 }
 
 func (b *backup) terms() error {
-	const query = "SELECT digest, document FROM terms WHERE digest > ? ORDER BY digest LIMIT ?"
-	after := []byte{}
-	return b.pages(backupPage, func() (string, []any) { return query, []any{after} },
+	const query = "SELECT b.bucket, b.term, b.document, t.digest FROM buckets b JOIN terms t ON t.number = b.term WHERE (b.bucket, b.term) > (?, ?) ORDER BY b.bucket, b.term LIMIT ?"
+	bucket, term := int64(-1), int64(0)
+	return b.pages(backupPage, func() (string, []any) { return query, []any{bucket, term} },
 		func(rows *sql.Rows) (e entry, err error) {
 			e.kind = entryTerm
-			err = rows.Scan(&e.bytes, &e.serial)
-			after = e.bytes
+			err = rows.Scan(&bucket, &term, &e.serial, &e.bytes)
 			return e, err
 		}, func(e entry) (bool, error) { return e.serial <= b.upTo, nil })
 }

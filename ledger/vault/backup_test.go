@@ -340,6 +340,7 @@ func TestRestoreRefuses(t *testing.T) {
 func TestBackupLeavesOutWhatIsMissing(t *testing.T) {
 	cfg := smallSegments(t)
 	v := openVault(t, cfg)
+	wantErr(t, v.Backup(ctx, cfg.Dir), ErrInvalid)
 	var e estate
 	e.add(t, v, 3)
 	lost := e.records[0]

@@ -1,15 +1,10 @@
 package vault
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/commitment"
@@ -18,13 +13,8 @@ import (
 const (
 	// MaxDocument is the size of the largest document in bytes.
 	MaxDocument = 64 << 10
-	// MaxTerms is how many terms may lead to one document.
-	MaxTerms = 64
-	// MaxTerm is the longest system and the longest value of a term in bytes.
-	MaxTerm = 1024
 
 	documentContext = "medledger/vault/document/v1\x00"
-	termContext     = "medledger/vault/term/v1\x00"
 )
 
 // Space says what a document is, and with it under whose key it lies. The
@@ -49,11 +39,6 @@ type Place struct {
 	Owner events.ID
 	ID    events.ID
 }
-
-// Term is what a document is found by: a value that is unique in a system, such
-// as the number of a patient in a hospital's. It is compared byte by byte:
-// whoever wants spellings to be alike makes them alike before.
-type Term struct{ System, Value string }
 
 // name returns the name of the key that a place lies under.
 func (p Place) name() keyName {
@@ -269,6 +254,7 @@ func (v *Vault) discardDocument(p Place) error {
 	if err := v.submit(&request{op: opDiscardDocument, doc: &documentRow{place: p}}); err != nil {
 		return fmt.Errorf("discarding document %v: %w", p.ID, err)
 	}
+	v.named.drop(p.name()) // it may have been the last of its owner
 	return nil
 }
 
@@ -330,51 +316,4 @@ func (p Place) context() []byte {
 	b := append([]byte(documentContext), byte(p.Space))
 	b = append(b, p.Owner[:]...)
 	return append(b, p.ID[:]...)
-}
-
-// ledgerSecrets are the ledger's own keys, opened as long as the vault is open.
-type ledgerSecrets struct{ index [keySize]byte }
-
-func openLedgerKeys(ctx context.Context, k *keyStore) (ledgerSecrets, error) {
-	name := keyName{kind: indexKey}
-	s, wrapped, err := k.lookupKey(ctx, name)
-	if err != nil {
-		return ledgerSecrets{}, fmt.Errorf("opening the key of the index: %w", err)
-	}
-	key, err := k.ring.open(s, name, wrapped)
-	if err != nil {
-		return ledgerSecrets{}, fmt.Errorf("opening the key of the index, restore %s from its backup: %w", keysFile, err)
-	}
-	return ledgerSecrets{key}, nil
-}
-
-func (l *ledgerSecrets) wipe() { clear(l.index[:]) }
-
-// digests returns what the index holds of terms, each once.
-func (l *ledgerSecrets) digests(s Space, terms []Term) (list [][]byte, err error) {
-	if len(terms) > MaxTerms {
-		return nil, fmt.Errorf("%d terms, at most %d are allowed: %w", len(terms), MaxTerms, ErrInvalid)
-	}
-	for _, t := range terms {
-		if t.Value == "" || len(t.Value) > MaxTerm || len(t.System) > MaxTerm {
-			return nil, fmt.Errorf("a term wants a value, and no part of over %d bytes: %w", MaxTerm, ErrInvalid)
-		}
-		d := l.digest(s, t)
-		if !slices.ContainsFunc(list, func(other []byte) bool { return bytes.Equal(d, other) }) {
-			list = append(list, d)
-		}
-	}
-	return list, nil
-}
-
-func (l *ledgerSecrets) digest(s Space, t Term) []byte {
-	mac := hmac.New(sha256.New, l.index[:])
-	b := append([]byte(termContext), byte(s))
-	for _, part := range []string{t.System, t.Value} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
-		b = append(b, part...)
-	}
-	defer clear(b)
-	mac.Write(b)
-	return mac.Sum(nil)
 }

@@ -55,10 +55,12 @@ type newKey struct {
 // A named key has one row in the table keys. create and destroy belong to the
 // committing goroutine and are called inside its transaction: they MUST write
 // through the same connection and MUST NOT commit. If the transaction is rolled
-// back, nothing of them counts and the vault stops. complete is called after a
-// transaction that destroyed keys was committed, once for all of them, and when
-// it returns without error they MUST be gone; after an error it MAY be called
-// again without another destruction. open is for every goroutine at once.
+// back, nothing of them counts and the vault stops. complete is called after the
+// commit of a transaction with destructions that somebody is promised, once for
+// all of them, and when it returns without error every key that was destroyed
+// until then MUST be gone; what a discard destroyed waits for the next one, or for
+// the next Open. After an error it MAY be called again without another
+// destruction. open is for every goroutine at once.
 type keyring interface {
 	// create wraps keys and adds their rows.
 	create(ctx context.Context, keys []newKey) error

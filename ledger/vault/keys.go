@@ -49,6 +49,9 @@ type readStatements struct {
 	versionsFrom, docsAt *sql.Stmt
 }
 
+// fromTerm finds the document of a term by its bucket and digest.
+const fromTerm = "FROM buckets b JOIN terms t ON t.number = b.term JOIN documents d ON d.serial = b.document WHERE b.bucket = ? AND t.digest = ?"
+
 // openKeyStore opens keys.sqlite, or makes it if the vault is empty, and checks
 // that it belongs to root.
 func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, random io.Reader, hook stepHook) (_ *keyStore, err error) {
@@ -129,7 +132,7 @@ func (k *keyStore) prepareReads(ctx context.Context) (err error) {
 		{&k.read.ownerKey, "SELECT o.key, k.wrapped FROM owners o JOIN keys k ON k.slot = o.key WHERE o.kind = ? AND o.owner = ?"},
 		{&k.read.document, "SELECT d.sealed, d.key, k.wrapped FROM documents d JOIN keys k ON k.slot = d.key WHERE d.space = ? AND d.owner = ? AND d.id = ?"},
 		{&k.read.dead, "SELECT 1 FROM destroyed WHERE kind = ? AND owner = ?"},
-		{&k.read.term, "SELECT d.space, d.owner, d.id FROM terms t JOIN documents d ON d.serial = t.document WHERE t.digest = ?"},
+		{&k.read.term, "SELECT d.space, d.owner, d.id " + fromTerm},
 		{&k.read.versionsFrom, "SELECT serial, record, version FROM versions WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT 4096"},
 		{&k.read.docsAt, "SELECT serial, space, owner, id FROM documents WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT 4096"},
 	} {

@@ -21,9 +21,11 @@ type writeStatements struct {
 	serialOf, anyVersion        *sql.Stmt
 	deleteVersion               *sql.Stmt
 	versionsOf, deleteVersions  *sql.Stmt
-	insertDocument, insertTerm  *sql.Stmt
+	insertDocument              *sql.Stmt
+	insertTerm, insertBucket    *sql.Stmt
 	documentAt, termTaken       *sql.Stmt
-	deleteDocument, deleteTerms *sql.Stmt
+	deleteDocument              *sql.Stmt
+	zeroTerms, deleteBuckets    *sql.Stmt
 	anyDocument, documentsOf    *sql.Stmt
 	insertOwner, ownerKey       *sql.Stmt
 	deleteOwner                 *sql.Stmt
@@ -60,11 +62,13 @@ func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) (err erro
 		{&w.versionsOf, "SELECT key, segment FROM versions WHERE record = ?"},
 		{&w.deleteVersions, "DELETE FROM versions WHERE record = ?"},
 		{&w.insertDocument, "INSERT INTO documents (serial, space, owner, id, key, sealed) VALUES (?, ?, ?, ?, ?, ?)"},
-		{&w.insertTerm, "INSERT INTO terms (digest, document) VALUES (?, ?)"},
+		{&w.insertTerm, "INSERT INTO terms (digest) VALUES (?)"},
+		{&w.insertBucket, "INSERT INTO buckets (bucket, term, document) VALUES (?, ?, ?)"},
 		{&w.documentAt, "SELECT serial, key FROM documents WHERE space = ? AND owner = ? AND id = ?"},
-		{&w.termTaken, "SELECT d.owner, d.id FROM terms t JOIN documents d ON d.serial = t.document WHERE t.digest = ?"},
+		{&w.termTaken, "SELECT d.owner, d.id " + fromTerm},
 		{&w.deleteDocument, "DELETE FROM documents WHERE serial = ?"},
-		{&w.deleteTerms, "DELETE FROM terms WHERE document = ?"},
+		{&w.zeroTerms, "UPDATE terms SET digest = zeroblob(length(digest)) WHERE number IN (SELECT term FROM buckets WHERE document = ?)"},
+		{&w.deleteBuckets, "DELETE FROM buckets WHERE document = ?"},
 		{&w.anyDocument, "SELECT 1 FROM documents WHERE space = ? AND owner = ? LIMIT 1"},
 		{&w.documentsOf, "SELECT serial FROM documents WHERE space = ? AND owner = ?"},
 		{&w.insertOwner, "INSERT INTO owners (kind, owner, key) VALUES (?, ?, ?)"},

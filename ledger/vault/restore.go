@@ -159,7 +159,8 @@ var tidyRestored = []string{
 	"DELETE FROM versions WHERE NOT EXISTS (SELECT 1 FROM keys WHERE slot = versions.key)",
 	"DELETE FROM documents WHERE NOT EXISTS (SELECT 1 FROM keys WHERE slot = documents.key)",
 	"DELETE FROM owners WHERE NOT EXISTS (SELECT 1 FROM keys WHERE slot = owners.key)",
-	"DELETE FROM terms WHERE NOT EXISTS (SELECT 1 FROM documents WHERE serial = terms.document)",
+	"DELETE FROM buckets WHERE NOT EXISTS (SELECT 1 FROM documents WHERE serial = buckets.document)",
+	"DELETE FROM terms WHERE number NOT IN (SELECT term FROM buckets)",
 	"DELETE FROM keys WHERE slot NOT IN (SELECT key FROM versions UNION SELECT key FROM owners)",
 	"INSERT INTO segments (number, live) SELECT segment, count(*) FROM versions WHERE segment > 0 GROUP BY segment",
 }
@@ -169,6 +170,7 @@ type inserter struct {
 	ctx        context.Context // of the one call that inserter lives in
 	to         *sql.Conn
 	statements map[string]*sql.Stmt
+	terms      int64 // added
 }
 
 func (i *inserter) exec(query string, args ...any) error {
@@ -206,7 +208,11 @@ func (i *inserter) add(e entry) (err error) {
 		err = i.exec("INSERT INTO documents (serial, space, owner, id, key, sealed) VALUES (?, ?, ?, ?, ?, ?)",
 			int64(e.serial), int64(e.place.Space), e.place.Owner[:], e.place.ID[:], int64(e.slot), e.bytes)
 	case entryTerm:
-		err = i.exec("INSERT INTO terms (digest, document) VALUES (?, ?)", e.bytes, int64(e.serial))
+		i.terms++
+		err = i.exec("INSERT INTO terms (number, digest) VALUES (?, ?)", i.terms, e.bytes)
+		if err == nil {
+			err = i.exec("INSERT INTO buckets (bucket, term, document) VALUES (?, ?, ?)", bucketOf(e.bytes), i.terms, int64(e.serial))
+		}
 	case entryOwner:
 		err = i.exec("INSERT INTO owners (kind, owner, key) VALUES (?, ?, ?)", int64(e.name.kind), owner[:], int64(e.slot))
 	case entryKey:

@@ -267,12 +267,13 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestLargeInBoundedMemory counts what putting and reading a content allocates:
-// a few chunks, whatever its size.
+// TestLargeInBoundedMemory counts what putting and reading a content allocates
+// from beginning to end: a few chunks, whatever its size, so that no more can be
+// in memory at any time.
 func TestLargeInBoundedMemory(t *testing.T) {
-	size := int64(32 << 20)
-	if os.Getenv("MEDLEDGER_LONG") != "" {
-		size = 256 << 20
+	size := int64(64 << 20)
+	if long() {
+		size = 1 << 30
 	}
 	v := openVault(t, newConfig(t))
 	id := events.MustNewID()

@@ -38,8 +38,10 @@ CREATE TABLE documents (
 	key INTEGER NOT NULL,
 	sealed BLOB NOT NULL) STRICT;
 CREATE UNIQUE INDEX documents_by_place ON documents (space, owner, id);
-CREATE TABLE terms (digest BLOB PRIMARY KEY, document INTEGER NOT NULL) WITHOUT ROWID, STRICT;
-CREATE INDEX terms_by_document ON terms (document);
+CREATE TABLE terms (number INTEGER PRIMARY KEY, digest BLOB NOT NULL) STRICT;
+CREATE TABLE buckets (bucket INTEGER NOT NULL, term INTEGER NOT NULL, document INTEGER NOT NULL,
+	PRIMARY KEY (bucket, term)) WITHOUT ROWID, STRICT;
+CREATE INDEX buckets_by_document ON buckets (document, term);
 CREATE TABLE destroyed (kind INTEGER NOT NULL, owner BLOB NOT NULL, keys INTEGER NOT NULL,
 	PRIMARY KEY (kind, owner)) WITHOUT ROWID, STRICT;
 CREATE TABLE segments (number INTEGER PRIMARY KEY, live INTEGER NOT NULL) STRICT;
