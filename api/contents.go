@@ -88,4 +88,3 @@ func (c *call) copy(r *ledger.Release) error {
 	}
 	return nil
 }
-
