@@ -118,6 +118,15 @@ func TestTokensThatAreWorthNothing(t *testing.T) {
 	wantStatus(t, c.as(events.RoleClerk).RevokeToken(ctx, c.far.id, c.far.token), 403, "role-not-allowed")
 	_, err := admin.IssueToken(ctx, nurse.id, c.clock())
 	wantStatus(t, err, 422, "ends-before-it-begins")
+	for name, want := range map[string]string{
+		"medledger_unauthenticated_total":                         "3",
+		`medledger_commands_refused_total{action="revoke-token"}`: "2",
+		`medledger_commands_refused_total{action="issue-token"}`:  "1",
+	} {
+		if got := c.metric(t, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
 }
 
 // large is more than the buffers of a connection hold.

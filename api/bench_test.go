@@ -28,6 +28,7 @@ func BenchmarkBatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	b.SetParallelism(4)
 	b.RunParallel(func(pb *testing.PB) {
 		for n := 1; pb.Next(); n++ {
 			if n%100 != 0 {
