@@ -16,7 +16,7 @@ import (
 
 // serving runs a server until the returned function is called, which returns
 // what Run returned.
-func serving(t *testing.T, s *api.Server, h http.Handler) (stop func() error) {
+func serving(t testing.TB, s *api.Server, h http.Handler) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -25,7 +25,7 @@ func serving(t *testing.T, s *api.Server, h http.Handler) (stop func() error) {
 }
 
 func TestServerFinishesRunningRequests(t *testing.T) {
-	server, err := api.Listen(t.Context(), "127.0.0.1:0", slog.New(slog.DiscardHandler), 0)
+	server, err := api.Listen(t.Context(), api.ServerConfig{Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestServerFinishesRunningRequests(t *testing.T) {
 }
 
 func TestServerCutsOffWhatRunsTooLong(t *testing.T) {
-	server, err := api.Listen(t.Context(), "127.0.0.1:0", slog.New(slog.DiscardHandler), time.Millisecond)
+	server, err := api.Listen(t.Context(), api.ServerConfig{Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler), Grace: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,29 +104,29 @@ func TestServerCutsOffWhatRunsTooLong(t *testing.T) {
 
 func TestListen(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
-	first, err := api.Listen(t.Context(), "127.0.0.1:0", logger, 0)
+	first, err := api.Listen(t.Context(), api.ServerConfig{Address: "127.0.0.1:0", Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.Listen(t.Context(), first.Addr().String(), logger, 0); err == nil {
+	if _, err := api.Listen(t.Context(), api.ServerConfig{Address: first.Addr().String(), Logger: logger}); err == nil {
 		t.Error("one address was taken twice")
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := api.Listen(t.Context(), first.Addr().String(), logger, 0)
+	again, err := api.Listen(t.Context(), api.ServerConfig{Address: first.Addr().String(), Logger: logger})
 	if err != nil {
 		t.Errorf("a closed server holds its address: %v", err)
 	} else if err := again.Close(); err != nil {
 		t.Error(err)
 	}
 	for _, bad := range []string{"", "127.0.0.1", "127.0.0.1:99999", "nowhere.invalid:0", "::1:1"} {
-		if s, err := api.Listen(t.Context(), bad, logger, 0); err == nil {
+		if s, err := api.Listen(t.Context(), api.ServerConfig{Address: bad, Logger: logger}); err == nil {
 			t.Errorf("listening on %q as %v", bad, s.Addr())
 			s.Close()
 		}
 	}
-	all, err := api.Listen(t.Context(), ":0", logger, 0)
+	all, err := api.Listen(t.Context(), api.ServerConfig{Address: ":0", Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestListen(t *testing.T) {
 
 func TestLargeHeadersAreRefused(t *testing.T) {
 	lines := new(journal)
-	server, err := api.Listen(t.Context(), "127.0.0.1:0", slog.New(slog.NewTextHandler(lines, nil)), 0)
+	server, err := api.Listen(t.Context(), api.ServerConfig{Address: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(lines, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ var commands = map[string]struct {
 		}
 		return deed{merge(one, two), merge(two, one), one}
 	}},
-	"open care": {clerk, foreign, decision.RefusedNoRelationship, events.TypeCareOpened, func(c *clinic) deed {
+	"open care": {clerk, foreign, decision.RefusedOrganisation, events.TypeCareOpened, func(c *clinic) deed {
 		open := func(care ledger.Care) func(ledger.Command) (*ledger.Result, error) {
 			return func(who ledger.Command) (*ledger.Result, error) { return c.OpenCare(context.Background(), who, care) }
 		}

@@ -32,6 +32,9 @@ var (
 	ErrNoAdministrator = errors.New("no such administrator")
 	// ErrConflict says that somebody else changed the record meanwhile.
 	ErrConflict = errors.New("the record was changed meanwhile; read it again")
+	// ErrVersion says that the record's newest version is not the one that was to be
+	// amended.
+	ErrVersion = errors.New("the record has a newer version; read that, and amend it")
 	// ErrKeyReused says that an idempotency key was used for another command.
 	ErrKeyReused = errors.New("the idempotency key was used for another command; choose a new one")
 	// ErrBadKey says that an idempotency key is too long.
@@ -55,6 +58,13 @@ var (
 	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
 	// ErrOldFormat says that an older medledger wrote the folder.
 	ErrOldFormat = errors.New("the folder was written by an older medledger; bring it up to date with 'medledger upgrade'")
+	// ErrNoBackup says that a folder holds no whole backup.
+	ErrNoBackup = errors.New("the folder holds no whole backup; make one with 'medledger backup'")
+	// ErrNothingKept says that a backup was to be restored without any proof or word
+	// that the log has not gone on since.
+	ErrNothingKept = errors.New("a log that went on after the backup must not go on from there; give the newest checkpoint that anybody has (a receipt and an export have one) with --checkpoint, or say with --nothing-newer that there is none")
+	// ErrWouldFork says that the log has gone on after the backup, or in another way.
+	ErrWouldFork = errors.New("the log has other events than the backup, so going on from the backup would make two histories; restore a newer backup")
 	// ErrOtherOrigin says that parts of a folder belong to different ledgers.
 	ErrOtherOrigin = errors.New("parts of the folder belong to another ledger; put back the right ones")
 	// ErrNoVault says that the vault of a ledger is not where it was.

@@ -47,9 +47,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("a ledger needs a data folder; name one with --dir")
 	}
-	if c.Custody == "" {
-		c.Custody = DefaultCustody(c.Dir)
-	}
+	c.Custody = c.Secrets()
 	if inside(c.Dir, c.Custody) {
 		return c, fmt.Errorf("the secrets are to lie in %s, inside the data folder; choose another folder with --custody, so that a copy of the data has no keys", c.Custody)
 	}
@@ -72,6 +70,14 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.Default()
 	}
 	return c, nil
+}
+
+// Secrets is the folder of the ledger's secrets.
+func (c Config) Secrets() string {
+	if c.Custody != "" {
+		return c.Custody
+	}
+	return DefaultCustody(c.Dir)
 }
 
 // folder is where the ledger lies.

@@ -56,7 +56,16 @@ type program struct {
 
 // logger writes log lines of a level and above to the messages.
 func (p *program) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(p.messages, &slog.HandlerOptions{Level: level}))
+	return p.formatted(level, "text")
+}
+
+// formatted is a logger whose lines are text or json.
+func (p *program) formatted(level slog.Level, format string) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(p.messages, options))
+	}
+	return slog.New(slog.NewTextHandler(p.messages, options))
 }
 
 // printf writes data.

@@ -58,7 +58,7 @@ Example:
 }
 
 func (p *program) export(ctx context.Context, dir, file string, force bool) error {
-	if _, err := ledger.Folder(dir).Origin(disk.OS{}); err != nil {
+	if _, err := ledger.FolderAt(dir).Origin(disk.OS{}); err != nil {
 		return err
 	}
 	source := audit.NewDir(os.DirFS(dir))
@@ -67,7 +67,7 @@ func (p *program) export(ctx context.Context, dir, file string, force bool) erro
 		return fmt.Errorf("exporting: %w", err)
 	}
 	p.advise("The log is in %s. An auditor checks it with: medverify log --export %s --vkey %s\n",
-		file, file, ledger.Folder(dir).VerifierKey())
+		file, file, ledger.FolderAt(dir).VerifierKey())
 	return nil
 }
 

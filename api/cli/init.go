@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,8 @@ import (
 )
 
 func (p *program) newInit() *cobra.Command {
-	var dir, origin string
+	var at place
+	var origin string
 	c := &cobra.Command{
 		Use: "init", Short: "make a new ledger in a folder",
 		Long: `
@@ -22,18 +22,21 @@ administrator, who may register all other actors. Prints what it made.
 
 Usage:
 
-  medledger init --dir D --origin NAME
+  medledger init --dir D --origin NAME [--custody C]
 
 Flags:
 
   --dir D         the data folder to make; it must be empty or absent
+  --custody C     the folder for the secrets (default D.custody); not in D
   --origin NAME   the ledger's name in its log, for ever; a host name and path
                   of yours, in lower-case letters, digits and . - _ /
 
 If it is interrupted, the same command goes on where it stopped.
 
 D/log.vkey is the key with which others verify the log: publish it.
-D/keys holds the secrets: keep copies of it safe, apart from those of the rest.
+D/admin.token is the first administrator's token: move it to where it is safe.
+The folder of the secrets holds the keys: keep a copy of it safe, apart from
+those of the data folder, which has none.
 
 Example:
 
@@ -44,23 +47,24 @@ Example:
 				why := strings.TrimSuffix(err.Error(), ": "+events.ErrInvalid.Error()) // there is no event yet
 				return &usageError{c.CommandPath(), errors.New(why)}
 			}
-			return p.initialise(c.Context(), dir, origin)
+			return p.initialise(c.Context(), at, origin)
 		},
 	}
-	dirFlag(c, &dir)
+	at.flags(c)
 	c.Flags().StringVar(&origin, "origin", "", "the ledger's name")
 	required(c, "origin")
 	return c
 }
 
-func (p *program) initialise(ctx context.Context, dir, origin string) error {
-	config := ledger.Config{Dir: dir, Logger: p.logger(slog.LevelWarn)}
+func (p *program) initialise(ctx context.Context, at place, origin string) error {
+	config := at.config(p)
 	founding, err := ledger.Create(ctx, config, origin)
 	if err != nil {
 		return err
 	}
-	err = p.printf("origin         %s\nadministrator  %v\norganisation   %v\nverifier-key   %s\n",
-		origin, founding.Administrator, founding.Organisation, ledger.Folder(dir).VerifierKey())
-	p.advise("The ledger is made. Next: medledger serve --dir %s\n", dir)
+	folder := ledger.Folder{Data: at.dir, Custody: config.Secrets()}
+	err = p.printf("origin         %s\nadministrator  %v\norganisation   %v\nverifier-key   %s\nadmin-token    %s\nsecrets        %s\n",
+		origin, founding.Administrator, founding.Organisation, folder.VerifierKey(), folder.AdminToken(), folder.Custody)
+	p.advise("The ledger is made. Next: medledger serve --dir %s\n", at.dir)
 	return err
 }

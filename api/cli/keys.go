@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +27,7 @@ Commands:
 }
 
 func (p *program) newRotate() *cobra.Command {
-	var dir string
+	var at place
 	c := &cobra.Command{
 		Use: "rotate", Short: "replace the key that signs events",
 		Long: `
@@ -40,28 +38,28 @@ stays. Prints the event's index in the log and the new key's id.
 
 Usage:
 
-  medledger keys rotate --dir D
+  medledger keys rotate --dir D [--custody C]
 
 Flags:
 
-  --dir D   the ledger's data folder; no server may be running on it
+  --dir D       the ledger's data folder; no server may be running on it
+  --custody C   the folder of its secrets (default D.custody); copy it again
 
 Example:
 
   medledger keys rotate --dir ledger
 `,
-		RunE: func(c *cobra.Command, _ []string) error { return p.rotate(c.Context(), dir) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.rotate(c.Context(), at) },
 	}
-	dirFlag(c, &dir)
+	at.flags(c)
 	return c
 }
 
-func (p *program) rotate(ctx context.Context, dir string) (err error) {
-	l, err := ledger.Open(ctx, ledger.Config{Dir: dir, Logger: p.logger(slog.LevelWarn)})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
+func (p *program) rotate(ctx context.Context, at place) error {
+	return p.withLedger(ctx, at, func(l *ledger.Ledger) error { return p.rotateIn(ctx, l) })
+}
+
+func (p *program) rotateIn(ctx context.Context, l *ledger.Ledger) error {
 	result, err := l.RotateStatementKey(ctx)
 	if err != nil {
 		return err

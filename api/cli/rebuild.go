@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,8 @@ import (
 )
 
 func (p *program) newRebuild() *cobra.Command {
-	var dir, checkpoint string
+	var at place
+	var checkpoint string
 	c := &cobra.Command{
 		Use: "rebuild", Short: "make derived data again from the events",
 		Long: `
@@ -22,11 +22,12 @@ the contents are not touched. Prints the size and the root of the log.
 
 Usage:
 
-  medledger rebuild --dir D [--checkpoint KEPT]
+  medledger rebuild --dir D [--custody C] [--checkpoint KEPT]
 
 Flags:
 
   --dir D            the ledger's data folder; no server may be running on it
+  --custody C        the folder of its secrets (default D.custody)
   --checkpoint KEPT  a checkpoint that this log signed; it takes the place of
                      the folder's own if that was lost
 
@@ -40,14 +41,14 @@ Example:
 
   medledger rebuild --dir ledger
 `,
-		RunE: func(c *cobra.Command, _ []string) error { return p.rebuild(c.Context(), dir, checkpoint) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.rebuild(c.Context(), at, checkpoint) },
 	}
-	dirFlag(c, &dir)
+	at.flags(c)
 	c.Flags().StringVar(&checkpoint, "checkpoint", "", "a checkpoint that was kept")
 	return c
 }
 
-func (p *program) rebuild(ctx context.Context, dir, checkpoint string) error {
+func (p *program) rebuild(ctx context.Context, at place, checkpoint string) error {
 	var kept []byte
 	if checkpoint != "" {
 		var err error
@@ -55,7 +56,7 @@ func (p *program) rebuild(ctx context.Context, dir, checkpoint string) error {
 			return fmt.Errorf("reading the kept checkpoint: %w", err)
 		}
 	}
-	published, err := ledger.Rebuild(ctx, ledger.Config{Dir: dir, Logger: p.logger(slog.LevelWarn)}, kept)
+	published, err := ledger.Rebuild(ctx, at.config(p), kept)
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,13 @@ func (p *program) newRoot() *cobra.Command {
 	commands := []*cobra.Command{ // in the order of the help
 		p.newInit(),
 		p.newServe(),
+		p.newConfig(),
+		p.newAdmin(),
+		p.newBackup(),
+		p.newRestore(),
 		p.newExport(),
 		p.newRebuild(),
+		p.newUpgrade(),
 		p.newKeys(),
 		bench.Command(p.logger(slog.LevelWarn)),
 		demo.Command(wantsColour(p.out)),

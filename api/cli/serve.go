@@ -5,22 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/medledger/medledger/api"
+	"github.com/medledger/medledger/api/cli/config"
+	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/ledger"
 )
 
 func (p *program) newServe() *cobra.Command {
-	s := &service{program: p}
 	c := &cobra.Command{
 		Use: "serve", Short: "serve a ledger over HTTP",
-		Long: `
-Opens a ledger, puts in order what a crash left, and serves its log over HTTP:
+		Long: fmt.Sprintf(`
+Opens a ledger, puts in order what a crash left, and serves it over HTTP:
 
+  /v1/...                          people, patients, records, shares
+  /openapi.json                    what there is under /v1, and for whom
   /log/checkpoint, /log/tile/...   the log (https://c2sp.org/tlog-tiles)
   /healthz                         200 while the process runs
   /readyz                          200 while the ledger accepts commands
@@ -28,17 +30,21 @@ Opens a ledger, puts in order what a crash left, and serves its log over HTTP:
 
 Usage:
 
-  medledger serve --dir D [--listen ADDR]
+  medledger serve --dir D [FLAGS]
+  medledger serve --config FILE [FLAGS]
 
 Flags:
 
-  --dir D         the ledger's data folder
-  --listen ADDR   host:port to listen on (default 127.0.0.1:8340); port 0 takes
-                  a free one
+%s
+Each flag but --config is a setting, which the environment (--max-batch as
+MEDLEDGER_MAX_BATCH) and the file (as 'max-batch: 1000') can give as well; the
+file can stand in MEDLEDGER_CONFIG. A flag counts more than the environment,
+that more than the file.
 
-When it is ready it prints one line, 'listening http://HOST:PORT'. Requests are
-not authenticated: whoever reaches the address can read the log. SIGTERM and
-SIGINT stop it; running requests are finished, a second signal cuts them off.
+When it is ready it prints one line, 'listening http://HOST:PORT', or https with
+TLS. Whoever calls /v1 or reads the log's statements needs a token; the first
+administrator's is in D/admin.token. SIGTERM and SIGINT stop it; running
+requests are finished, a second signal cuts them off.
 
 If a write fails, the ledger stops itself: /readyz answers 503, the log can
 still be read, and the cause stands in the messages.
@@ -46,34 +52,41 @@ still be read, and the cause stands in the messages.
 Examples:
 
   medledger serve --dir ledger
-  medledger serve --dir ledger --listen :8340
-`,
+  medledger serve --config medledger.yaml --listen :8340
+`, config.Usage()),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, _, err := net.SplitHostPort(s.listen); err != nil {
-				return &usageError{c.CommandPath(), fmt.Errorf("--listen wants host:port: %w", err)}
+			settings, err := settingsOf(c)
+			if err != nil {
+				return err
 			}
-			return s.run(c.Context())
+			if settings.Dir == "" {
+				return &usageError{c.CommandPath(), config.ErrNoFolder}
+			}
+			return (&service{program: p, settings: settings}).run(c.Context())
 		},
 	}
-	dirFlag(c, &s.dir)
-	c.Flags().StringVar(&s.listen, "listen", "127.0.0.1:8340", "the address to listen on")
+	config.AddFlags(c.Flags())
 	return c
 }
 
 // service is a server on a ledger.
 type service struct {
 	*program
-	dir    string
-	listen string
+	settings *config.Config
 
 	logger *slog.Logger
 	server *api.Server
 	ledger *ledger.Ledger
+	local  *control.Server
 }
+
+// spareFiles is how many files besides connections a server has open at most.
+const spareFiles = 1000
 
 // run serves until ctx ends, which is its good end.
 func (s *service) run(ctx context.Context) error {
-	s.logger = s.program.logger(slog.LevelInfo)
+	s.logger = s.formatted(s.settings.LogLevel, s.settings.LogFormat)
+	routeTrillian(s.logger)
 	err := s.open(ctx)
 	if err == nil {
 		err = s.serve(ctx)
@@ -87,17 +100,41 @@ func (s *service) run(ctx context.Context) error {
 // open takes the address before the ledger: an address that is taken is found
 // out before anything else happens.
 func (s *service) open(ctx context.Context) error {
+	c := s.settings
+	var certificate *api.Certificate
+	if c.TLSCertificate != "" {
+		var err error
+		if certificate, err = api.LoadCertificate(c.TLSCertificate, c.TLSKey, time.Now, s.logger); err != nil {
+			return err
+		}
+	}
+	if files := openFiles(); files < uint64(c.MaxConnections)+spareFiles {
+		s.logger.Warn("the system allows fewer open files than max-connections needs: connections may fail before they wait",
+			"files", files, "max-connections", c.MaxConnections)
+	}
 	var err error
-	if s.server, err = api.Listen(ctx, s.listen, s.logger, api.DefaultGrace); err != nil {
+	s.server, err = api.Listen(ctx, api.ServerConfig{
+		Address: c.Listen, Certificate: certificate,
+		MaxConnections: c.MaxConnections, MaxInFlight: c.MaxInFlight,
+		Patience: api.Patience{Body: c.BodyTimeout, Write: c.WriteTimeout},
+		Grace:    c.Grace, Logger: s.logger,
+	})
+	if err != nil {
 		return err
 	}
-	s.ledger, err = ledger.Open(ctx, ledger.Config{Dir: s.dir, Logger: s.logger})
+	s.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Custody: c.Custody, Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	s.local, err = control.Serve(c.Dir, s.ledger)
 	return err
 }
 
 func (s *service) serve(ctx context.Context) error {
+	c := s.settings
 	handler, err := api.New(api.Config{
-		Log: s.ledger.Log(), Stopped: s.ledger.Err, Logger: s.logger, Clock: time.Now, Version: version(),
+		Ledger: s.ledger, Logger: s.logger, Clock: time.Now, Version: version(), Metrics: s.server.Metrics(),
+		Limits: api.Limits{Content: c.MaxBody, JSON: c.MaxJSON, Batch: c.MaxBatch}, TokenLifetime: c.TokenLifetime,
 	})
 	if err != nil {
 		return err
@@ -122,6 +159,9 @@ func (s *service) close() error {
 	var errs []error
 	if s.server != nil {
 		errs = append(errs, s.server.Close())
+	}
+	if s.local != nil {
+		errs = append(errs, s.local.Close())
 	}
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())

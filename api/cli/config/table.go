@@ -1,0 +1,85 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+const (
+	kib = int64(1) << 10
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+	tib = int64(1) << 40
+	day = 24 * time.Hour
+)
+
+// setting is a row of the table: everything that is known of one setting. Help,
+// environment, file, printed form and sample are made of it.
+type setting struct {
+	name    string
+	holder  string // stands for the value in the help
+	unit    string // what the value is, or counts
+	initial string // the default, in the form in which it is printed
+	help    string // what it is for, in one line
+	field   func(*Config) field
+}
+
+func (s *setting) env() string {
+	return "MEDLEDGER_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// table has every setting, in the order in which they are shown. It is not
+// changed.
+var table = []setting{
+	{"dir", "D", "path", "", "the ledger's data folder",
+		func(c *Config) field { return text{&c.Dir} }},
+	{"custody", "D", "path", "", "the folder of the secrets, outside the data folder; if empty, the data folder's name with .custody added",
+		func(c *Config) field { return text{&c.Custody} }},
+	{"listen", "ADDR", "host:port", "127.0.0.1:8340", "where to listen; port 0 takes a free one",
+		func(c *Config) field { return address{&c.Listen} }},
+	{"tls-certificate", "FILE", "path", "", "PEM file with the certificate and its chain, which turns TLS on; a changed file is read again",
+		func(c *Config) field { return text{&c.TLSCertificate} }},
+	{"tls-key", "FILE", "path", "", "PEM file with the certificate's private key",
+		func(c *Config) field { return text{&c.TLSKey} }},
+	{"max-body", "SIZE", "bytes", "4GiB", "the largest content",
+		func(c *Config) field { return size{&c.MaxBody, 1, tib} }},
+	{"max-json", "SIZE", "bytes", "1MiB", "the largest JSON document",
+		func(c *Config) field { return size{&c.MaxJSON, kib, gib} }},
+	{"max-batch", "N", "commands", "1000", "the most commands in a batch",
+		func(c *Config) field { return count{&c.MaxBatch, 1, 100_000} }},
+	{"max-in-flight", "N", "requests", "1024", "requests that are worked on at a time; others are told to come again (429)",
+		func(c *Config) field { return count{&c.MaxInFlight, 1, 1_000_000} }},
+	{"max-connections", "N", "connections", "12000", "connections that are open at a time; others wait",
+		func(c *Config) field { return count{&c.MaxConnections, 1, 1_000_000} }},
+	{"body-timeout", "TIME", "duration", "30s", "time in which a client must send the next bytes of a request",
+		func(c *Config) field { return duration{&c.BodyTimeout, 100 * time.Millisecond, time.Hour} }},
+	{"write-timeout", "TIME", "duration", "30s", "time in which a client must take the next bytes of an answer",
+		func(c *Config) field { return duration{&c.WriteTimeout, 100 * time.Millisecond, time.Hour} }},
+	{"grace", "TIME", "duration", "10s", "time that running requests get when the server stops",
+		func(c *Config) field { return duration{&c.Grace, 100 * time.Millisecond, time.Hour} }},
+	{"log-level", "LEVEL", "level", "info", "the least level of the messages: debug, info, warn or error",
+		func(c *Config) field { return level{&c.LogLevel} }},
+	{"log-format", "FORM", "form", "text", "the form of the messages: text or json",
+		func(c *Config) field { return choice{&c.LogFormat, []string{"text", "json"}} }},
+	{"token-lifetime", "TIME", "duration", "365d", "time for which a new token is good; whole days, or a form like 12h30m",
+		func(c *Config) field { return duration{&c.TokenLifetime, time.Minute, 731 * day} }},
+}
+
+// find returns the setting of a name, or nil.
+func find(name string) *setting {
+	for i := range table {
+		if table[i].name == name {
+			return &table[i]
+		}
+	}
+	return nil
+}
+
+// names lists all settings.
+func names() string {
+	list := make([]string, len(table))
+	for i := range table {
+		list[i] = table[i].name
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,129 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/vault"
+)
+
+// Upgrade brings a data folder of format 1 up to date: the secrets move out of it
+// into the folder of the custody, and the vault gets keys of records. Events are
+// never rewritten. It does nothing to a folder that is up to date, and reports
+// whether it did something. The ledger must not be open.
+//
+// Whatever interrupts it, the folder is of the old format or of the new one, and
+// calling it again completes it: copies are made and synced first, then the folder
+// is marked, then what is old is removed.
+func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
+	config, err = config.withDefaults()
+	if err != nil {
+		return false, err
+	}
+	f := config.folder()
+	origin, err := f.Origin(config.FS)
+	old := errors.Is(err, ErrOldFormat)
+	if err != nil && !old {
+		return false, err
+	}
+	release, err := segment.Lock(storeConfig(f, config, 0))
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if old {
+		if err := moveSecrets(f, config.FS); err != nil {
+			return false, fmt.Errorf("copying the secrets to %s: %w", f.Custody, err)
+		}
+		err := vault.Upgrade(ctx, vault.Config{
+			Dir: f.Vault(), RootKeyFile: f.RootKey(), FS: config.FS, Random: config.Random, Logger: config.Logger,
+		})
+		if err != nil {
+			return false, fmt.Errorf("bringing the vault up to date: %w", err)
+		}
+		// Crash before: the old folder, with copies beside it. Crash after: the new
+		// one, with secrets in it that the next call removes.
+		if err := f.mark(config.FS, origin); err != nil {
+			return false, fmt.Errorf("marking the data folder: %w", err)
+		}
+	}
+	removed, err := removeOld(f, config.FS)
+	return old || removed, err
+}
+
+// oldKeys is where format 1 kept the secrets.
+func (f Folder) oldKeys() string { return f.path("keys") }
+
+// moveSecrets copies the secrets into the custody, durably.
+func moveSecrets(f Folder, fsys disk.FS) error {
+	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
+		return err
+	}
+	entries, err := fsys.ReadDir(f.oldKeys())
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		raw, err := disk.ReadFile(fsys, filepath.Join(f.oldKeys(), entry.Name()))
+		if err != nil {
+			return err
+		}
+		err = disk.WriteFile(fsys, filepath.Join(f.Custody, entry.Name()), raw, 0o600)
+		clear(raw)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeOld removes what only format 1 had. The secrets are overwritten first,
+// which is no promise on every disk.
+func removeOld(f Folder, fsys disk.FS) (removed bool, err error) {
+	for _, name := range []string{"lives.sqlite", "lives.sqlite-wal", "lives.sqlite-shm"} {
+		if err := fsys.Remove(f.path(name)); err == nil {
+			removed = true
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return removed, fmt.Errorf("removing an old copy of the state: %w", err)
+		}
+	}
+	entries, err := fsys.ReadDir(f.oldKeys())
+	if errors.Is(err, fs.ErrNotExist) {
+		return removed, nil
+	}
+	if err != nil {
+		return removed, fmt.Errorf("looking for old secrets: %w", err)
+	}
+	for _, entry := range entries {
+		if err := wipe(fsys, filepath.Join(f.oldKeys(), entry.Name())); err != nil {
+			return removed, fmt.Errorf("removing an old secret; remove %s by hand: %w", f.oldKeys(), err)
+		}
+	}
+	if err := errors.Join(fsys.Remove(f.oldKeys()), fsys.SyncDir(f.Data)); err != nil {
+		return removed, fmt.Errorf("removing the folder of the old secrets: %w", err)
+	}
+	return true, nil
+}
+
+// wipe overwrites a file and removes it.
+func wipe(fsys disk.FS, name string) error {
+	info, err := fsys.Stat(name)
+	if err != nil {
+		return err
+	}
+	file, err := fsys.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt(make([]byte, info.Size()), 0)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return fsys.Remove(name)
+}
