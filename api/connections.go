@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -64,4 +65,14 @@ func (p *placed) Close() error {
 		<-p.listener.places
 	})
 	return err
+}
+
+// CloseWrite is for net/http: a client that is refused before it has sent all
+// must get to read why.
+func (p *placed) CloseWrite() error {
+	half, ok := p.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }

@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/proof"
 )
@@ -29,28 +33,75 @@ type Log interface {
 	Entries(ctx context.Context, n uint64, width int) ([]byte, error)
 }
 
-// Config says what is served. All fields but Version and Metrics must be set.
+// Config says what is served. Ledger, Logger and Clock must be set.
 type Config struct {
-	// Log is served under /log/.
+	// Ledger is what is served.
+	Ledger *ledger.Ledger
+	// Log is served under /log/; the ledger's if nil.
 	Log Log
 	// Stopped returns why the ledger accepts no more commands, or nil while it
-	// does. Callers learn only that it stopped.
+	// does; the ledger's Err if nil. Callers learn only that it stopped.
 	Stopped func() error
 	// Logger gets a line a request and the causes of errors.
 	Logger *slog.Logger
 	// Clock tells the time; it measures how long requests take.
 	Clock func() time.Time
+	// Random is where the ids of requests come from; crypto/rand if nil.
+	Random io.Reader
 	// Version is the program's, for the metric medledger_build_info.
 	Version string
 	// Metrics are shown at /metrics beside the handler's own: those of a Server.
 	Metrics []prometheus.Collector
+	// Limits bound what clients send.
+	Limits Limits
+	// TokenLifetime is for how long a token is good unless something else is asked
+	// for; DefaultTokenLifetime if zero.
+	TokenLifetime time.Duration
 }
 
-func (c Config) check() error {
-	if c.Log == nil || c.Stopped == nil || c.Logger == nil || c.Clock == nil {
-		return errors.New("Log, Stopped, Logger and Clock must be set")
+// DefaultTokenLifetime is for how long a token is good unless the configuration or
+// whoever asks for it says something else.
+const DefaultTokenLifetime = 365 * 24 * time.Hour
+
+// Limits bound what clients send. Zeros are replaced by the defaults.
+type Limits struct {
+	// Content is the largest content in bytes.
+	Content int64
+	// JSON is the largest request in JSON in bytes, BatchJSON that of a batch.
+	JSON, BatchJSON int64
+	// Batch is how many records one batch has at most.
+	Batch int
+}
+
+// The limits that hold unless others are set.
+const (
+	DefaultMaxContent   = 4 << 30
+	DefaultMaxJSON      = 64 << 10
+	DefaultMaxBatchJSON = 64 << 20
+	DefaultMaxBatch     = 1000
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Ledger == nil || c.Logger == nil || c.Clock == nil {
+		return c, errors.New("Ledger, Logger and Clock must be set")
 	}
-	return nil
+	l := &c.Limits
+	if l.Content < 0 || l.JSON < 0 || l.BatchJSON < 0 || l.Batch < 0 {
+		return c, errors.New("a limit is negative")
+	}
+	l.Content, l.JSON = cmp.Or(l.Content, DefaultMaxContent), cmp.Or(l.JSON, DefaultMaxJSON)
+	l.BatchJSON, l.Batch = cmp.Or(l.BatchJSON, DefaultMaxBatchJSON), cmp.Or(l.Batch, DefaultMaxBatch)
+	c.TokenLifetime = cmp.Or(c.TokenLifetime, DefaultTokenLifetime)
+	if c.Log == nil {
+		c.Log = c.Ledger.Log()
+	}
+	if c.Stopped == nil {
+		c.Stopped = c.Ledger.Err
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	return c, nil
 }
 
 // handler is what the endpoints share.
@@ -67,7 +118,8 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 // New returns the handler of all endpoints. It may be called several times in a
 // process: handlers share nothing.
 func New(c Config) (http.Handler, error) {
-	if err := c.check(); err != nil {
+	c, err := c.withDefaults()
+	if err != nil {
 		return nil, err
 	}
 	h := &handler{Config: c, metrics: newMetrics(c)}
@@ -75,8 +127,13 @@ func New(c Config) (http.Handler, error) {
 	// a redirect, and without UseEncodedPath it would take %2f for a slash.
 	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()
 	h.get("/log/checkpoint", h.checkpoint)
-	h.getBelow("/log/tile/entries/", "/log/tile/entries/{N}", h.tile)
+	h.getBelow("/log/tile/entries/", "/log/tile/entries/{N}", h.entries)
 	h.getBelow("/log/tile/", "/log/tile/{L}/{N}", h.tile)
+	for i := range routes {
+		rt := &routes[i]
+		h.router.Handle(rt.path, h.observed(rt.path, h.guarded(rt))).Methods(rt.method)
+	}
+	h.get("/openapi.json", h.openAPI)
 	h.get("/healthz", h.healthz)
 	h.get("/readyz", h.readyz)
 	h.get("/metrics", h.metrics.serve)

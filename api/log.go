@@ -30,29 +30,51 @@ func (h *handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, text, published.Note)
 }
 
-// tile serves everything below /log/tile/.
+// tile serves the hash tiles below /log/tile/.
 func (h *handler) tile(w http.ResponseWriter, r *http.Request) error {
-	// The path as it was sent: what is escaped is not a tile's path.
-	t, err := proof.ParsePath(strings.TrimPrefix(r.URL.EscapedPath(), "/log/"))
+	t, err := tileOf(r)
 	if err != nil {
-		return &problem{Status: http.StatusNotFound, Detail: "this is not the path of a tile or entry bundle; see https://c2sp.org/tlog-tiles"}
+		return err
 	}
-	var body []byte
-	if t.Level == proof.Entries {
-		body, err = h.Log.Entries(r.Context(), t.Index, t.Width)
-	} else {
-		body, err = h.Log.Tile(r.Context(), t)
-	}
+	body, err := h.Log.Tile(r.Context(), t)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", immutable)
-	if t.Level == proof.Entries {
-		if body, err = h.compressed(w, r, body); err != nil {
-			return err
-		}
+	return send(w, r, octets, body)
+}
+
+// entries serves entry bundles, which hold statements: to auditors only.
+func (h *handler) entries(w http.ResponseWriter, r *http.Request) error {
+	t, err := tileOf(r)
+	if err != nil {
+		return err
+	}
+	c, err := h.authenticated(w, r)
+	if err != nil {
+		return err
+	}
+	if err := h.Ledger.ReadLog(r.Context(), c.command); err != nil {
+		return c.explain(err)
+	}
+	body, err := h.Log.Entries(r.Context(), t.Index, t.Width)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", immutable)
+	if body, err = h.compressed(w, r, body); err != nil {
+		return err
 	}
 	return send(w, r, octets, body)
+}
+
+// tileOf reads the path as it was sent: what is escaped is not a tile's path.
+func tileOf(r *http.Request) (proof.Tile, error) {
+	t, err := proof.ParsePath(strings.TrimPrefix(r.URL.EscapedPath(), "/log/"))
+	if err != nil {
+		return t, &problem{Status: http.StatusNotFound, Detail: "this is not the path of a tile or entry bundle; see https://c2sp.org/tlog-tiles"}
+	}
+	return t, nil
 }
 
 // compressed returns an entry bundle in the encoding that the request asks for,

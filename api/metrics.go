@@ -18,6 +18,10 @@ type metrics struct {
 	inFlight   prometheus.Gauge
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
+
+	refused         *prometheus.CounterVec
+	unauthenticated prometheus.Counter
+	undelivered     prometheus.Counter
 }
 
 func newMetrics(c Config) *metrics {
@@ -35,9 +39,21 @@ func newMetrics(c Config) *metrics {
 			Help:    "Time from the end of a request's header to the end of its answer, by route.",
 			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5},
 		}, []string{"route"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "medledger_commands_refused_total",
+			Help: "Commands that the access rules refused, by action; each is an event too.",
+		}, []string{"action"}),
+		unauthenticated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "medledger_unauthenticated_total",
+			Help: "Requests without a token that is worth something, where one is needed.",
+		}),
+		undelivered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "medledger_undelivered_total",
+			Help: "Contents that were released and did not reach their reader whole; each is an event too.",
+		}),
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.inFlight, m.requests, m.duration,
+	registry.MustRegister(m.inFlight, m.requests, m.duration, m.refused, m.unauthenticated, m.undelivered,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(ledgerMetrics(c)...)
 	registry.MustRegister(c.Metrics...)

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/medledger/medledger/events"
 )
 
 // observed makes an http.Handler of an endpoint: it answers errors and panics,
@@ -14,7 +16,8 @@ import (
 func (h *handler) observed(route string, e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := h.Clock()
-		recorded := &recorder{ResponseWriter: w}
+		recorded := &recorder{ResponseWriter: w, id: h.requestID(r)}
+		w.Header().Set(requestIDHeader, recorded.id.String())
 		h.metrics.inFlight.Inc()
 		defer func() {
 			h.metrics.inFlight.Dec()
@@ -29,7 +32,8 @@ func (h *handler) account(r *http.Request, route string, w *recorder, took time.
 	h.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
 	h.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 		slog.String("method", knownMethod(r.Method)), slog.String("route", route),
-		slog.Int("status", w.status), slog.Duration("duration", took), slog.Int64("bytes", w.bytes))
+		slog.Int("status", w.status), slog.Duration("duration", took), slog.Int64("bytes", w.bytes),
+		slog.String("request", w.id.String()))
 }
 
 // knownMethod keeps what a client made up out of the log.
@@ -55,7 +59,11 @@ func (h *handler) answer(w *recorder, r *http.Request, route string, e endpoint)
 	}
 	p, internal := problemOf(err)
 	if internal {
-		h.Logger.ErrorContext(r.Context(), "a request failed", "route", route, "error", err)
+		h.Logger.ErrorContext(r.Context(), "a request failed", "route", route, "request", w.id, "error", err)
+	}
+	if p.Status == http.StatusUnauthorized {
+		h.metrics.unauthenticated.Inc()
+		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	p.write(w, r)
 }
@@ -73,6 +81,7 @@ func (h *handler) recovered(w *recorder, r *http.Request, route string, v any) {
 		panic(http.ErrAbortHandler)
 	}
 	clear(w.Header())
+	w.Header().Set(requestIDHeader, w.id.String())
 	p, _ := problemOf(fmt.Errorf("panic: %s", describe(v)))
 	p.write(w, r)
 }
@@ -86,9 +95,25 @@ func describe(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
+const requestIDHeader = "X-Request-Id"
+
+// requestID is the client's if that is a UUID, else a new one: nobody else's text
+// gets into an event or a log line.
+func (h *handler) requestID(r *http.Request) events.ID {
+	if id, err := events.ParseID(r.Header.Get(requestIDHeader)); err == nil {
+		return id
+	}
+	id, err := events.NewID(h.Random)
+	if err != nil { // a request without an id is better than none
+		return events.ID{}
+	}
+	return id
+}
+
 // recorder remembers what was answered. Zero status means nothing yet.
 type recorder struct {
 	http.ResponseWriter
+	id     events.ID // of the request
 	status int
 	bytes  int64
 }

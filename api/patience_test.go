@@ -169,6 +169,7 @@ func TestHandlersMayTakeTheirTime(t *testing.T) {
 	certificate := newPair(t).load(t, time.Now, slog.New(slog.DiscardHandler))
 	for name, c := range map[string]*api.Certificate{"HTTP/1.1": nil, "HTTP/2": certificate} {
 		t.Run(name, func(t *testing.T) {
+			const size = 4 << 20 // more than is sent before the handler reads
 			told := make(chan outcome, 1)
 			server := running(t, api.ServerConfig{Patience: short, Certificate: c}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var first [1]byte
@@ -183,7 +184,7 @@ func TestHandlersMayTakeTheirTime(t *testing.T) {
 			}))
 			client := clientOf(t)
 			for range 2 { // the second on the same connection
-				response, err := client.Post(server.URL(), "text/plain", strings.NewReader(strings.Repeat("x", 50_000)))
+				response, err := client.Post(server.URL(), "text/plain", strings.NewReader(strings.Repeat("x", size)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -192,7 +193,7 @@ func TestHandlersMayTakeTheirTime(t *testing.T) {
 				if err != nil || string(body) != "onetwo" || response.Proto != protocol(name) {
 					t.Errorf("%s, answer %q, %v", response.Proto, body, err)
 				}
-				if o := <-told; o.err != nil || o.n != 50_000 || o.gone {
+				if o := <-told; o.err != nil || o.n != size || o.gone {
 					t.Errorf("the handler saw %+v", o)
 				}
 			}

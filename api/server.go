@@ -18,6 +18,9 @@ import (
 // MaxHeaderBytes bounds a request's header.
 const MaxHeaderBytes = 16 << 10
 
+// maxStreams is how many requests a client may have open on an HTTP/2 connection.
+const maxStreams = 50
+
 // The times that a client gets, besides Patience.
 const (
 	headerTimeout = 10 * time.Second // for the TLS handshake, and for a request's header
@@ -200,9 +203,11 @@ func (s *Server) newServer(requests context.Context, h http.Handler) *http.Serve
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: MaxHeaderBytes,
 		ErrorLog:       log.New(connectionErrors{s.config.Logger}, "", 0),
-		// HTTP/2 frames that belong to no request have no Patience.
+		// HTTP/2 frames that belong to no request have no Patience. Few streams
+		// a connection: MaxConnections bounds all of them together.
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: s.config.Patience.Body, PingTimeout: headerTimeout, WriteByteTimeout: s.config.Patience.Write,
+			MaxConcurrentStreams: maxStreams,
+			SendPingTimeout:      s.config.Patience.Body, PingTimeout: headerTimeout, WriteByteTimeout: s.config.Patience.Write,
 		},
 		// OPTIONS * is answered like everything else.
 		DisableGeneralOptionsHandler: true,

@@ -26,13 +26,6 @@ import (
 	"github.com/medledger/medledger/verifier/statement"
 )
 
-func (c *clinic) close() {
-	c.t.Helper()
-	if err := c.Close(); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
 // opens tries to open the clinic's ledger, and closes it again.
 func (c *clinic) opens() error {
 	l, err := ledger.Open(context.Background(), c.config)
@@ -51,12 +44,9 @@ func (c *clinic) path(elem ...string) string {
 func TestInventedEventIsNotSigned(t *testing.T) {
 	c := newClinic(t)
 	record := c.record("secret")
-	history, err := c.History(t.Context(), record)
-	if err != nil {
-		t.Fatal(err)
-	}
+	history := c.history(record)
 	last := history[len(history)-1]
-	size := c.Log().Published().Checkpoint.Size
+	size := c.size()
 	c.close()
 
 	_, own, err := ed25519.GenerateKey(nil)
@@ -106,22 +96,13 @@ func TestInventedEventIsNotSigned(t *testing.T) {
 	}
 }
 
-// copy copies the clinic's folder.
+// copy copies the clinic's data folder; the secrets stay where they are.
 func (c *clinic) copy(t *testing.T) ledger.Config {
 	t.Helper()
 	config := c.config
-	config.Dir = t.TempDir()
+	config.Dir, config.Custody = t.TempDir(), ledger.DefaultCustody(c.config.Dir)
 	if err := os.CopyFS(config.Dir, os.DirFS(c.config.Dir)); err != nil {
 		t.Fatal(err)
-	}
-	secrets, err := filepath.Glob(filepath.Join(config.Dir, "keys", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range secrets {
-		if err := os.Chmod(name, 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return config
 }
@@ -185,7 +166,7 @@ func TestVaultFromBackup(t *testing.T) {
 	c.close()
 	backup := c.copy(t)
 	c.reopen()
-	if _, err := c.Destroy(t.Context(), c.patient, ledger.Destruction{Record: record, Approver: c.admin.Actor, Ground: events.GroundPatientRequest}); err != nil {
+	if _, err := c.destroy(record); err != nil {
 		t.Fatal(err)
 	}
 	c.close()
@@ -197,7 +178,7 @@ func TestVaultFromBackup(t *testing.T) {
 		t.Errorf("another record reads %q", got)
 	}
 	c.close()
-	v, err := vault.Open(t.Context(), vault.Config{Dir: c.path("vault"), RootKeyFile: c.path("keys", "vault.key"), Logger: slog.New(slog.DiscardHandler)})
+	v, err := vault.Open(t.Context(), vault.Config{Dir: c.path("vault"), RootKeyFile: ledger.FolderAt(c.config.Dir).RootKey(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,15 +304,14 @@ func TestConcurrentRepetitionsOfAnAmendment(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	if history, err := c.History(t.Context(), record); err != nil || len(history) != 21 {
-		t.Errorf("%d events, %v", len(history), err)
+	if history := c.history(record); len(history) != 21 {
+		t.Errorf("%d events", len(history))
 	}
 }
 
 func TestReusedKeys(t *testing.T) {
 	c := newClinic(t)
 	record := c.record("x")
-	keyed := func(who ledger.Command, key string) ledger.Command { who.IdempotencyKey = key; return who }
 	_, err := c.Amend(t.Context(), keyed(c.foreign, "k"), ledger.Amendment{Record: record}, strings.NewReader("y"))
 	c.refused(err, decision.RefusedOrganisation)
 	_, err = c.Amend(t.Context(), keyed(c.foreign, "k"), ledger.Amendment{Record: record}, strings.NewReader("y"))
@@ -353,6 +333,7 @@ func TestReusedKeys(t *testing.T) {
 // and the ledger goes on.
 func TestAmendmentsBesideADestruction(t *testing.T) {
 	c := newClinic(t)
+	c.record("the patient's last one is another")
 	for range 15 {
 		record := c.record("x")
 		var wg sync.WaitGroup
@@ -364,7 +345,7 @@ func TestAmendmentsBesideADestruction(t *testing.T) {
 				}
 			})
 		}
-		if _, err := c.Destroy(t.Context(), c.patient, ledger.Destruction{Record: record, Approver: c.admin.Actor, Ground: events.GroundPatientRequest}); err != nil {
+		if _, err := c.destroy(record); err != nil {
 			t.Error(err)
 		}
 		wg.Wait()
@@ -380,7 +361,7 @@ func TestAmendmentsBesideADestruction(t *testing.T) {
 // the folder is whole.
 func TestTwoCreators(t *testing.T) {
 	for range 5 {
-		config := ledger.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+		config := ledger.Config{Dir: filepath.Join(t.TempDir(), "data"), Logger: slog.New(slog.DiscardHandler)}
 		errs := make([]error, 3)
 		var wg sync.WaitGroup
 		for i := range errs {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -46,6 +47,7 @@ const (
 type Manifest struct {
 	Format int       `json:"format"`
 	Origin string    `json:"origin"`
+	Key    string    `json:"key"`  // the log's verifier key
 	Size   uint64    `json:"size"` // events
 	Root   string    `json:"root"` // of the log's tree, in base64
 	Time   time.Time `json:"time"` // when it was begun
@@ -60,8 +62,13 @@ func (l *Ledger) Backup(ctx context.Context, dst string) (*Manifest, error) {
 	if err != nil && !errors.Is(err, ErrNoBackup) {
 		return nil, err
 	}
-	if earlier != nil && earlier.Origin != l.origin {
-		return nil, fmt.Errorf("%s is a backup of %s; choose another folder", dst, earlier.Origin)
+	key, err := disk.ReadFile(l.config.FS, l.folder.VerifierKey())
+	if err != nil {
+		return nil, fmt.Errorf("reading the log's verifier key: %w", err)
+	}
+	vkey := strings.TrimSpace(string(key))
+	if earlier != nil && earlier.Key != vkey {
+		return nil, fmt.Errorf("%s is a backup of another ledger, %s; choose another folder", dst, earlier.Origin)
 	}
 	if earlier == nil {
 		if err := refuseNonEmpty(dst); err != nil {
@@ -85,7 +92,7 @@ func (l *Ledger) Backup(ctx context.Context, dst string) (*Manifest, error) {
 	if err := (disk.OS{}).Rename(export+".tmp", export); err != nil {
 		return nil, fmt.Errorf("backing up the log: %w", err)
 	}
-	m := &Manifest{Format: backupFormat, Origin: l.origin, Size: checkpoint.Size, Root: checkpoint.Root.String(), Time: begun}
+	m := &Manifest{Format: backupFormat, Origin: l.origin, Key: vkey, Size: checkpoint.Size, Root: checkpoint.Root.String(), Time: begun}
 	raw, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return nil, err
@@ -213,14 +220,14 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if err != nil {
 		return nil, err
 	}
-	if verifier.Name() != m.Origin {
-		return nil, fmt.Errorf("the secrets are those of %q, the backup is of %q: %w", verifier.Name(), m.Origin, ErrOtherOrigin)
+	if vkey != m.Key || verifier.Name() != m.Origin {
+		return nil, fmt.Errorf("the secrets are those of %q, the backup is of another ledger, %q: %w", verifier.Name(), m.Origin, ErrOtherOrigin)
 	}
 	if err := auditBackup(ctx, exported, verifier, r.Kept); err != nil {
 		return nil, err
 	}
 	if err := restoreInto(ctx, unfinished, m, src, exported, parts{signed, vkey}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(unfinished.Dir))
 	}
 	if err := config.FS.Rename(unfinished.Dir, filepath.Clean(config.Dir)); err != nil {
 		return nil, fmt.Errorf("naming the restored folder: %w", err)

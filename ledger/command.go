@@ -57,7 +57,7 @@ func (l *Ledger) perform(ctx context.Context, c Command, p *proposal) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	if err := refusal(r, p.request); err != nil {
+	if err := l.refusal(r, p.request); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -80,14 +80,17 @@ func act[D events.Data](ctx context.Context, l *Ledger, c Command, r decision.Re
 
 // refusal returns a RefusedError if the result is one. It is ErrKeyReused if
 // something else was refused than what is asked for now.
-func refusal(r *Result, asked decision.Request) error {
+func (l *Ledger) refusal(r *Result, asked decision.Request) error {
 	refused, ok := r.Event.Data.(*events.AccessRefused)
 	if !ok {
 		return nil
 	}
 	about := r.Event.Subject
-	if refused.Action != asked.Action ||
-		about != asked.Record && about != asked.Actor && !asked.Action.OnPatient() {
+	same := about == asked.Actor || about == asked.Record
+	if asked.Action.OnPatient() {
+		same = about == asked.Actor || l.samePerson(about, asked.Patient)
+	}
+	if refused.Action != asked.Action || !same {
 		return ErrKeyReused
 	}
 	return &RefusedError{Reason: refused.Decision.Rule, Result: r}

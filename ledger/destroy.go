@@ -62,8 +62,9 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	if uint32(keys) < versions {
 		return nil, fmt.Errorf("the vault destroyed %d keys of a record with %d versions, so others may be elsewhere: %w", keys, versions, ErrNoVault)
 	}
+	id := l.keys.completionID(destruction)
 	result, err := l.perform(ctx, c, &proposal{
-		id: l.keys.completionID(destruction),
+		id: id, then: erasure(record, id, c.Correlation),
 		decide: func(*life.State, moment) (events.ID, events.Data, error) {
 			return record, &events.RecordDestroyed{
 				Custody: events.CustodyFile, Destruction: destruction,
@@ -74,32 +75,38 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	if err != nil {
 		return nil, err
 	}
-	var patient events.ID
-	l.view(func(s *life.State) { patient, _ = s.Person(s.Record(record).Patient) })
-	return result, l.eraseWithoutRecords(ctx, patient, result)
+	return result, l.destroyErased(ctx, record)
 }
 
 // errLives says that a patient is not to be erased.
 var errLives = errors.New("the patient has records, or was erased before")
 
-// eraseWithoutRecords erases a patient whose last record was destroyed. The event
-// closes the patient, so that no record is filed under them any more; then their
-// key dies. A crash in between leaves the key, which the next Open destroys.
-func (l *Ledger) eraseWithoutRecords(ctx context.Context, patient events.ID, cause *Result) error {
-	_, err := l.submit(ctx, &proposal{
-		id: l.keys.erasureID(patient), causation: cause.Event.ID, correlation: cause.Event.Correlation,
+// erasure proposes to erase the patient whose last record was destroyed. It closes
+// the patient, so that no record is filed under them any more.
+func erasure(record, cause, correlation events.ID) *proposal {
+	return &proposal{
+		causation: cause, correlation: correlation, done: make(chan outcome, 1),
 		decide: func(s *life.State, _ moment) (events.ID, events.Data, error) {
-			if p := s.Patient(patient); p == nil || p.Living > 0 || p.Erased || !p.Into.IsZero() || len(p.Records) == 0 {
+			patient, p := s.Person(s.Record(record).Patient)
+			if p == nil || p.Living > 0 || p.Erased {
 				return events.ID{}, nil, errLives
 			}
 			return patient, &events.PatientErased{Custody: events.CustodyFile, Method: events.MethodCryptographicErase}, nil
 		},
-	})
-	if errors.Is(err, errLives) {
-		return nil
 	}
-	if err != nil {
-		return err
+}
+
+// destroyErased destroys the keys of a record's patient if they were erased. A
+// crash before that leaves the keys, which the next Open destroys.
+func (l *Ledger) destroyErased(ctx context.Context, record events.ID) error {
+	var patient events.ID
+	var erased bool
+	l.view(func(s *life.State) {
+		person, p := s.Person(s.Record(record).Patient)
+		patient, erased = person, p != nil && p.Erased
+	})
+	if !erased {
+		return nil
 	}
 	return l.destroyPatientKeys(ctx, patient)
 }

@@ -32,6 +32,9 @@ var (
 	ErrNoAdministrator = errors.New("no such administrator")
 	// ErrConflict says that somebody else changed the record meanwhile.
 	ErrConflict = errors.New("the record was changed meanwhile; read it again")
+	// ErrVersion says that the record's newest version is not the one that was to be
+	// amended.
+	ErrVersion = errors.New("the record has a newer version; read that, and amend it")
 	// ErrKeyReused says that an idempotency key was used for another command.
 	ErrKeyReused = errors.New("the idempotency key was used for another command; choose a new one")
 	// ErrBadKey says that an idempotency key is too long.

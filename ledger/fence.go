@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"sync"
+	"time"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/decision"
@@ -13,7 +14,8 @@ import (
 // that takes a right away is durable, and before it is answered, each is decided
 // again, and those that would be refused now are ended: no further byte is read for
 // them. What a chunk before (64 KiB at most) has handed to the network is not taken
-// back.
+// back. A right may also end by itself, at a time that it names: so a release that
+// goes on is decided again every second of it.
 //
 // A release is entered by the decide stage, in the turn that decides it: so the one
 // that ends a right finds every release that was decided before it.
@@ -27,6 +29,7 @@ type passage struct {
 	fence   *fence
 	request decision.Request
 	token   events.ID
+	decided time.Time // last; of the goroutine that reads
 
 	mu    sync.Mutex
 	ended error
@@ -108,9 +111,7 @@ func (l *Ledger) endUnrightful() {
 	now := events.At(l.config.Clock())
 	l.view(func(s *life.State) {
 		for _, p := range passages {
-			r := resolve(s, p.request)
-			r.At = max(now, s.Head().Time)
-			if !decision.Decide(s, r).Permit || !p.token.IsZero() && !alive(s, r.Actor, p.token, r.At) {
+			if !p.rightful(s, now) {
 				unrightful = append(unrightful, p)
 			}
 		}
@@ -118,4 +119,29 @@ func (l *Ledger) endUnrightful() {
 	for _, p := range unrightful {
 		p.end(ErrRightEnded)
 	}
+}
+
+// rightful decides a passage again.
+func (p *passage) rightful(s *life.State, now events.Timestamp) bool {
+	r := resolve(s, p.request)
+	r.At = max(now, s.Head().Time)
+	return decision.Decide(s, r).Permit && (p.token.IsZero() || alive(s, r.Actor, p.token, r.At))
+}
+
+// decideAgainEvery is how long a passage goes on without being decided again.
+const decideAgainEvery = time.Second
+
+// goOn ends a passage whose right has ended by itself, and returns why a passage
+// was ended.
+func (l *Ledger) goOn(p *passage) error {
+	now := l.config.Clock()
+	if since := now.Sub(p.decided); since < 0 || since >= decideAgainEvery {
+		var rightful bool
+		l.view(func(s *life.State) { rightful = p.rightful(s, events.At(now)) })
+		if !rightful {
+			p.end(ErrRightEnded)
+		}
+		p.decided = now
+	}
+	return p.reason()
 }

@@ -256,9 +256,6 @@ func (k *keys) completionID(destruction events.ID) events.ID {
 // deliveryID derives the id of the event that says that a release did not arrive.
 func (k *keys) deliveryID(release events.ID) events.ID { return k.derive("delivery", release, "") }
 
-// erasureID derives the id of the event that erases a patient.
-func (k *keys) erasureID(patient events.ID) events.ID { return k.derive("erasure", patient, "") }
-
 func (k *keys) derive(label string, id events.ID, rest string) events.ID {
 	mac := hmac.New(sha256.New, k.commands[:])
 	mac.Write([]byte(label))

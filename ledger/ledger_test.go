@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,146 +15,9 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
-	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/receipt"
 )
-
-const origin = "clinic.example/ledger"
-
-// clinic is a ledger with one actor of each kind that a test needs.
-type clinic struct {
-	*ledger.Ledger
-	t         testing.TB
-	config    ledger.Config
-	founding  *ledger.Founding
-	admin     ledger.Command
-	doctor    ledger.Command
-	nurse     ledger.Command
-	patient   ledger.Command
-	recipient ledger.Command
-	foreign   ledger.Command
-	subject   events.ID // whom the patient's account stands for
-
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClinic(t testing.TB) *clinic {
-	t.Helper()
-	c := &clinic{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), subject: events.MustNewID()}
-	c.config = ledger.Config{Dir: t.TempDir(), Clock: c.clock, Logger: slog.New(slog.DiscardHandler)}
-	var err error
-	if c.founding, err = ledger.Create(t.Context(), c.config, origin); err != nil {
-		t.Fatal(err)
-	}
-	c.reopen()
-	t.Cleanup(func() { c.Close() })
-	c.admin = ledger.Command{Actor: c.founding.Administrator}
-	hospital := events.MustNewID()
-	c.doctor = c.register(ledger.Registration{Role: events.RoleClinician, Organisation: c.founding.Organisation})
-	c.nurse = c.register(ledger.Registration{Role: events.RoleNurse, Organisation: c.founding.Organisation})
-	c.patient = c.register(ledger.Registration{Role: events.RolePatient, Organisation: c.founding.Organisation, Patient: c.subject})
-	c.recipient = c.register(ledger.Registration{Role: events.RoleRecipient, Organisation: hospital})
-	c.foreign = c.register(ledger.Registration{Role: events.RoleClinician, Organisation: hospital})
-	return c
-}
-
-func (c *clinic) clock() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clinic) wait(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// reopen opens the ledger in the clinic's folder.
-func (c *clinic) reopen() {
-	c.t.Helper()
-	l, err := ledger.Open(context.Background(), c.config)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.Ledger = l
-}
-
-func (c *clinic) register(r ledger.Registration) ledger.Command {
-	c.t.Helper()
-	result, err := c.Register(c.t.Context(), c.admin, r)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return ledger.Command{Actor: result.Event.Subject}
-}
-
-// record originates a record and returns its id.
-func (c *clinic) record(content string) events.ID {
-	c.t.Helper()
-	result, err := c.Originate(c.t.Context(), c.doctor, c.origination(), strings.NewReader(content))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.verify(result)
-	return result.Event.Subject
-}
-
-func (c *clinic) origination() ledger.Origination {
-	return ledger.Origination{
-		Patient: c.subject, Kind: events.KindChart, Confidentiality: events.Normal, ContentType: "text/plain",
-	}
-}
-
-// verify checks a result's receipt with nothing but the log's key.
-func (c *clinic) verify(r *ledger.Result) {
-	c.t.Helper()
-	proof, err := r.Receipt(c.t.Context())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	verified, err := receipt.Verify(proof, c.VerifierKey())
-	if err != nil {
-		c.t.Fatalf("the receipt of event %d: %v", r.Index, err)
-	}
-	if verified.Index != r.Index || verified.Event.ID != r.Event.ID {
-		c.t.Fatalf("the receipt of event %d is of event %d", r.Index, verified.Index)
-	}
-}
-
-func (c *clinic) read(who ledger.Command, record events.ID, version uint32, purpose events.Purpose) string {
-	c.t.Helper()
-	release, err := c.Access(c.t.Context(), who, ledger.Reading{Record: record, Version: version, Purpose: purpose})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.verify(release.Result)
-	return c.drain(release)
-}
-
-func (c *clinic) drain(r *ledger.Release) string {
-	c.t.Helper()
-	b, err := io.ReadAll(r.Content.Reader)
-	if err := errors.Join(err, r.Content.Reader.Close()); err != nil {
-		c.t.Fatal(err)
-	}
-	return string(b)
-}
-
-// refused expects a refusal for the given reason, logged and proved.
-func (c *clinic) refused(err error, reason string) {
-	c.t.Helper()
-	var refusal *ledger.RefusedError
-	if !errors.As(err, &refusal) || refusal.Reason != reason || !errors.Is(err, ledger.ErrRefused) {
-		c.t.Fatalf("got %v, want a refusal because of %s", err, reason)
-	}
-	if _, ok := refusal.Result.Event.Data.(*events.AccessRefused); !ok {
-		c.t.Fatalf("the refusal is a %s", refusal.Result.Event.Type)
-	}
-	c.verify(refusal.Result)
-}
 
 func TestLifeOfARecord(t *testing.T) {
 	c := newClinic(t)
@@ -194,38 +56,32 @@ func TestLifeOfARecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	share := disclosed.Event.Data.(*events.RecordDisclosed).Share
-	received, err := c.Receive(t.Context(), c.recipient, record, share)
+	received, err := c.Receive(t.Context(), c.recipient, share)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := c.drain(received); got != "first" {
 		t.Errorf("received %q", got)
 	}
-	_, err = c.Receive(t.Context(), c.foreign, record, share)
+	_, err = c.Receive(t.Context(), c.foreign, share)
 	c.refused(err, decision.RefusedRole)
 	c.wait(time.Hour)
-	_, err = c.Receive(t.Context(), c.recipient, record, share)
+	_, err = c.Receive(t.Context(), c.recipient, share)
 	c.refused(err, decision.RefusedShareEnded)
 
-	_, err = c.Destroy(t.Context(), c.patient, ledger.Destruction{Record: record, Approver: c.doctor.Actor, Ground: events.GroundPatientRequest})
-	c.refused(err, decision.RefusedApprover)
-	destroyed, err := c.Destroy(t.Context(), c.patient, ledger.Destruction{Record: record, Approver: c.admin.Actor, Ground: events.GroundPatientRequest})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.verify(destroyed)
-	if d := destroyed.Event.Data.(*events.RecordDestroyed); d.Keys != 2 {
-		t.Errorf("%d keys were destroyed, want 2", d.Keys)
+	requested := c.must(c.RequestDestruction(t.Context(), c.patient, record, events.GroundPatientRequest))
+	_, err = c.ApproveDestruction(t.Context(), c.doctor, doom(requested))
+	c.refused(err, decision.RefusedRole)
+	destroyed := c.must(c.ApproveDestruction(t.Context(), c.admin, doom(requested)))
+	if d := destroyed.Event.Data.(*events.RecordDestroyed); d.Keys != 3 { // of two versions, and the record's own
+		t.Errorf("%d keys were destroyed, want 3", d.Keys)
 	}
 	_, err = c.Access(t.Context(), c.doctor, ledger.Reading{Record: record, Purpose: events.PurposeTreatment})
 	c.refused(err, decision.RefusedDestroyed)
-	_, err = c.Destroy(t.Context(), c.patient, ledger.Destruction{Record: record, Approver: c.admin.Actor, Ground: events.GroundPatientRequest})
+	_, err = c.RequestDestruction(t.Context(), c.patient, record, events.GroundPatientRequest)
 	c.refused(err, decision.RefusedDestroyed)
 
-	history, err := c.History(t.Context(), record)
-	if err != nil {
-		t.Fatal(err)
-	}
+	history := c.history(record)
 	var types []string
 	for _, r := range history {
 		c.verify(r)
@@ -233,7 +89,7 @@ func TestLifeOfARecord(t *testing.T) {
 	}
 	want := "record.originated.v1 record.accessed.v1 record.amended.v1 record.accessed.v1 record.accessed.v1 " +
 		"access.refused.v1 access.refused.v1 record.disclosed.v1 record.received.v1 access.refused.v1 access.refused.v1 " +
-		"access.refused.v1 destruction.started.v1 record.destroyed.v1 access.refused.v1 access.refused.v1"
+		"destruction.requested.v1 access.refused.v1 destruction.started.v1 record.destroyed.v1 access.refused.v1 access.refused.v1"
 	if got := strings.Join(types, " "); got != want {
 		t.Errorf("the history is\n%s\nwant\n%s", got, want)
 	}
@@ -241,7 +97,6 @@ func TestLifeOfARecord(t *testing.T) {
 
 func TestRepeatedCommands(t *testing.T) {
 	c := newClinic(t)
-	keyed := func(who ledger.Command, key string) ledger.Command { who.IdempotencyKey = key; return who }
 	originate := func(key, content string) (*ledger.Result, error) {
 		return c.Originate(context.Background(), keyed(c.doctor, key), c.origination(), strings.NewReader(content))
 	}
@@ -280,23 +135,13 @@ func TestRepeatedCommands(t *testing.T) {
 		t.Errorf("repeated amendment: %+v, %v", again, err)
 	}
 
-	destroy := func() (*ledger.Result, error) {
-		return c.Destroy(context.Background(), keyed(c.patient, "d"), ledger.Destruction{Record: record, Approver: c.admin.Actor, Ground: events.GroundPatientRequest})
-	}
-	destroyed, err := destroy()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := destroy(); err != nil || again.Index != destroyed.Index {
-		t.Errorf("repeated destruction: %+v, %v", again, err)
-	}
 	refusal := func() error {
 		_, err := c.Disclose(context.Background(), keyed(c.nurse, "r"), ledger.Disclosure{Record: record, Recipient: c.recipient.Actor, Purpose: events.PurposeLegal, Until: events.At(c.clock().Add(1))})
 		return err
 	}
-	c.refused(refusal(), decision.RefusedDestroyed)
+	c.refused(refusal(), decision.RefusedRole)
 	size := c.Log().Published().Checkpoint.Size
-	c.refused(refusal(), decision.RefusedDestroyed)
+	c.refused(refusal(), decision.RefusedRole)
 	if now := c.Log().Published().Checkpoint.Size; now != size {
 		t.Error("a repeated refusal was logged again")
 	}
@@ -357,9 +202,8 @@ func TestConcurrentAmendmentsConflict(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	history, err := c.History(t.Context(), record)
-	if err != nil || done == 0 || len(history) != 1+done {
-		t.Errorf("%d amendments succeeded, %d are in the log, %v", done, len(history)-1, err)
+	if history := c.history(record); done == 0 || len(history) != 1+done {
+		t.Errorf("%d amendments succeeded, %d are in the log", done, len(history)-1)
 	}
 }
 
@@ -395,7 +239,7 @@ func TestRotatedKeys(t *testing.T) {
 // announced, and one that was replaced.
 func TestInterruptedRotation(t *testing.T) {
 	c := newClinic(t)
-	stale, err := filepath.Glob(filepath.Join(c.config.Dir, "keys", "statement-*.pem"))
+	stale, err := filepath.Glob(filepath.Join(ledger.DefaultCustody(c.config.Dir), "statement-*.pem"))
 	if err != nil || len(stale) != 1 {
 		t.Fatal(stale, err)
 	}
@@ -420,7 +264,7 @@ func TestInterruptedRotation(t *testing.T) {
 	}
 	c.reopen()
 	c.record("after")
-	left, err := filepath.Glob(filepath.Join(c.config.Dir, "keys", "statement-*.pem"))
+	left, err := filepath.Glob(filepath.Join(ledger.DefaultCustody(c.config.Dir), "statement-*.pem"))
 	if err != nil || len(left) != 1 || left[0] == stale[0] {
 		t.Errorf("left are %v, %v", left, err)
 	}
@@ -431,9 +275,8 @@ func TestClockThatStepsBack(t *testing.T) {
 	record := c.record("x")
 	c.wait(-48 * time.Hour)
 	c.read(c.nurse, record, 0, events.PurposeTreatment)
-	history, err := c.History(t.Context(), record)
-	if err != nil || history[1].Event.Time < history[0].Event.Time {
-		t.Errorf("%v, %v", history, err)
+	if history := c.history(record); history[1].Event.Time < history[0].Event.Time {
+		t.Errorf("%v", history)
 	}
 }
 
@@ -479,10 +322,10 @@ func TestDestroyedContentIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Destroy(t.Context(), c.patient, ledger.Destruction{Record: record, Approver: c.admin.Actor, Ground: events.GroundPatientRequest}); err != nil {
+	if _, err := c.destroy(record); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := io.ReadAll(release.Content.Reader); !errors.Is(err, vault.ErrDestroyed) {
+	if b, err := io.ReadAll(release); !errors.Is(err, ledger.ErrRightEnded) {
 		t.Errorf("a reader from before reads %q, %v", b, err)
 	}
 }

@@ -209,7 +209,7 @@ func (l *Ledger) recover(ctx context.Context) error {
 		r := l.state().Record(record)
 		return r != nil && version <= r.Versions
 	}
-	removed, err := l.vault.Collect(ctx, known)
+	removed, err := l.vault.Collect(ctx, vault.Keep{Version: known, Document: l.knowsDocument})
 	if err != nil {
 		return fmt.Errorf("removing orphans from the vault: %w", err)
 	}
@@ -264,6 +264,18 @@ func (l *Ledger) destroyAgain(ctx context.Context, destroyed []events.ID) error 
 	return nil
 }
 
+// knowsDocument reports whether the event of a document happened. The directory has
+// no events.
+func (l *Ledger) knowsDocument(p vault.Place) bool {
+	switch p.Space {
+	case vault.Identity:
+		return l.state().Patient(p.ID) != nil
+	case vault.Accounting:
+		return !l.state().Shared(p.ID).IsZero()
+	}
+	return true
+}
+
 // eraseAgain destroys the keys of patients whose erasure is in the log and that the
 // vault has.
 func (l *Ledger) eraseAgain(ctx context.Context) error {
@@ -274,6 +286,9 @@ func (l *Ledger) eraseAgain(ctx context.Context) error {
 		}
 	}
 	for _, id := range erased {
+		if _, err := l.vault.Document(ctx, identityOf(id)); errors.Is(err, vault.ErrDestroyed) {
+			continue
+		}
 		if err := l.destroyPatientKeys(ctx, id); err != nil {
 			return err
 		}

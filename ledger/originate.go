@@ -62,10 +62,13 @@ func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, conten
 type Amendment struct {
 	Record      events.ID
 	ContentType string // kept in the vault
+	// Replaces is the version that must be the newest; zero for whichever is.
+	Replaces uint32
 }
 
 // Amend adds a version to a record; the earlier ones stay. It answers
-// ErrConflict if somebody else amended the record meanwhile.
+// ErrVersion if another version than the given one is the newest, ErrConflict if
+// somebody else amended the record meanwhile.
 func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.Reader) (*Result, error) {
 	request := decision.Request{Action: events.ActionAmend, Actor: c.Actor, Record: a.Record}
 	defer l.oneAtATime(c)()
@@ -86,6 +89,9 @@ func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.R
 	}
 	var version uint32
 	l.view(func(s *life.State) { version = s.Record(a.Record).Versions + 1 })
+	if a.Replaces != 0 && a.Replaces+1 != version {
+		return nil, ErrVersion
+	}
 	stored, err := l.vault.Put(ctx, a.Record, version, vault.Meta{ContentType: a.ContentType}, content)
 	if errors.Is(err, vault.ErrExists) {
 		return nil, ErrConflict

@@ -93,8 +93,8 @@ func (l *Ledger) RegisterPatient(ctx context.Context, c Command, ids []Identifie
 		terms[i] = vault.Term(id)
 	}
 	commitment, err := l.vault.PutDocument(ctx, place, doc, terms...)
-	if errors.Is(err, vault.ErrTaken) {
-		return nil, ErrIdentifierTaken
+	if taken := new(vault.TakenError); errors.As(err, &taken) {
+		return nil, l.taken(ctx, c, taken.Owner)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keeping a patient's identifiers: %w", err)
@@ -108,6 +108,18 @@ func (l *Ledger) RegisterPatient(ctx context.Context, c Command, ids []Identifie
 	}))
 	happened := err == nil && result.Event.Subject == patient
 	return result, l.settle(ctx, place, happened, err)
+}
+
+// taken answers that an identifier is somebody's. Whoever is told that has looked
+// the patient up, and the log says so.
+func (l *Ledger) taken(ctx context.Context, c Command, patient events.ID) error {
+	request := decision.Request{
+		Action: events.ActionLookUpPatient, Actor: c.Actor, Patient: patient, Purpose: events.PurposeOperations,
+	}
+	if _, err := l.query(ctx, c, request, events.QueryIdentifier); err != nil && !errors.Is(err, ErrRefused) {
+		return err
+	}
+	return ErrIdentifierTaken
 }
 
 func identityOf(patient events.ID) vault.Place {
@@ -129,7 +141,7 @@ func (l *Ledger) settle(ctx context.Context, place vault.Place, happened bool, e
 // repeatedIdentity answers a repeated registration, whose identifiers must be the
 // same as the first time.
 func (l *Ledger) repeatedIdentity(ctx context.Context, found *Result, request decision.Request, doc []byte) (*Result, error) {
-	if err := refusal(found, request); err != nil {
+	if err := l.refusal(found, request); err != nil {
 		return nil, err
 	}
 	if _, ok := found.Event.Data.(*events.PatientRegistered); !ok {
@@ -165,6 +177,9 @@ func (l *Ledger) LookUpPatient(ctx context.Context, c Command, id Identifier, pu
 
 // query logs that something is asked about a patient, before it is answered.
 func (l *Ledger) query(ctx context.Context, c Command, request decision.Request, q events.Query) (*Result, error) {
+	if !request.Purpose.Valid() {
+		return nil, fmt.Errorf("asking about a patient: unknown purpose of use: %w", events.ErrInvalid)
+	}
 	c.IdempotencyKey = ""
 	return l.perform(ctx, c, underRules(request, func(_ *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		return r.Patient, &events.PatientQueried{Actor: c.Actor, Decision: d, Purpose: r.Purpose, Query: q}, nil
@@ -176,9 +191,21 @@ func (l *Ledger) MergePatients(ctx context.Context, c Command, patient, into eve
 	request := decision.Request{Action: events.ActionMergePatient, Actor: c.Actor, Patient: patient, Other: into}
 	return act(ctx, l, c, request, func(_ *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		return r.Patient, &events.PatientMerged{Actor: c.Actor, Decision: d, Into: r.Other}, nil
-	}, func(_ events.ID, d *events.PatientMerged) bool {
-		return l.samePerson(patient, into) && l.samePerson(d.Into, into)
+	}, func(subject events.ID, d *events.PatientMerged) bool {
+		return l.ledTo(patient, subject) && l.ledTo(into, d.Into) && !l.ledTo(into, subject)
 	})
+}
+
+// ledTo reports whether a patient's id stands for another after some of the merges
+// that there were, or none.
+func (l *Ledger) ledTo(patient, other events.ID) (led bool) {
+	l.view(func(s *life.State) {
+		for p := s.Patient(patient); p != nil && !led; p = s.Patient(patient) {
+			led = patient == other
+			patient = p.Into
+		}
+	})
+	return led
 }
 
 // Refile files a record that was filed under the wrong patient under another.

@@ -34,18 +34,28 @@ func (l *Ledger) ListRecords(ctx context.Context, c Command, q Listing) (*Result
 	}
 	var page records.Page
 	l.view(func(s *life.State) {
+		// The list is of the state as it is now, so the rule must be too: since
+		// the event the patient may have withdrawn consent, or be one with another.
+		now := resolve(s, request)
+		now.At = max(events.At(l.config.Clock()), s.Head().Time)
+		o := decision.Decide(s, now)
+		if !o.Permit {
+			err = ErrRightEnded
+			return
+		}
 		actor, _ := s.Actor(c.Actor)
-		d, _ := result.Event.Decision()
-		page = records.List(s, result.Event.Subject, q.Filter, func(r *life.Record) bool {
-			return decision.Listed(d.Rule, actor, r)
+		page = records.List(s, now.Patient, q.Filter, func(r *life.Record) bool {
+			return decision.Listed(o.Rule, actor, r)
 		})
 	})
+	if err != nil {
+		return nil, records.Page{}, err
+	}
 	return result, page, nil
 }
 
 // History returns the events about a record, oldest first, up to the newest that
-// is in the log. That it was read is the last of them. The error wraps
-// store.ErrNotFound if there is no such record and the actor may know that.
+// is in the log. That it was read is one of the last of them.
 func (l *Ledger) History(ctx context.Context, c Command, record events.ID) ([]*Result, error) {
 	c.IdempotencyKey = ""
 	request := decision.Request{Action: events.ActionReadHistory, Actor: c.Actor, Record: record}
@@ -159,7 +169,7 @@ func (l *Ledger) ReadLog(ctx context.Context, c Command) error {
 	last, known := l.readers.last[c.Actor]
 	l.readers.mu.Unlock()
 	if known && now.Before(last.Add(readingLasts)) && !now.Before(last) {
-		return nil
+		return l.stillLoggedIn(c)
 	}
 	c.IdempotencyKey = ""
 	request := decision.Request{Action: events.ActionReadLog, Actor: c.Actor}
@@ -178,6 +188,17 @@ func (l *Ledger) ReadLog(ctx context.Context, c Command) error {
 	return nil
 }
 
+// stillLoggedIn answers ErrUnauthenticated if a command's token is worth nothing
+// any more, for what needs no turn.
+func (l *Ledger) stillLoggedIn(c Command) (err error) {
+	l.view(func(s *life.State) {
+		if at := max(events.At(l.config.Clock()), s.Head().Time); !c.Token.IsZero() && !alive(s, c.Actor, c.Token, at) {
+			err = ErrUnauthenticated
+		}
+	})
+	return err
+}
+
 // Find returns a stored event to somebody who may see it: who did it, or may read
 // the history of the record that it is about, or the accesses to the patient that
 // it is about, or the log. Unless they did it themselves, an event says that they
@@ -191,8 +212,8 @@ func (l *Ledger) Find(ctx context.Context, c Command, event events.ID) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	if found.Event.Actor() == c.Actor {
-		return found, nil
+	if !c.Actor.IsZero() && found.Event.Actor() == c.Actor {
+		return found, l.stillLoggedIn(c)
 	}
 	c.IdempotencyKey = ""
 	switch about := found.Event.Stream(); about {

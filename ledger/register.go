@@ -41,3 +41,10 @@ func (l *Ledger) Register(ctx context.Context, c Command, r Registration) (*Resu
 		return Registration{d.Role, d.Organisation, d.Department, d.Patient} == r
 	})
 }
+
+// Actor returns what the log says of an actor, and false if none is registered
+// under the id.
+func (l *Ledger) Actor(id events.ID) (actor life.Actor, ok bool) {
+	l.view(func(s *life.State) { actor, ok = s.Actor(id) })
+	return actor, ok
+}

@@ -32,7 +32,7 @@ type Release struct {
 // has ended, with vault.ErrDestroyed once the record is being destroyed, and as
 // vault.Content does.
 func (r *Release) Read(p []byte) (int, error) {
-	if err := r.passage.reason(); err != nil {
+	if err := r.ledger.goOn(r.passage); err != nil {
 		return 0, err
 	}
 	n, err := r.content.Read(p)

@@ -30,7 +30,7 @@ func (l *Ledger) repeated(ctx context.Context, c Command) (*Result, error) {
 	}
 	// The event is durable and perhaps not logged yet. Submitting its id again
 	// waits for the turn that it is in; what is to be decided is never asked.
-	return l.submit(ctx, &proposal{id: id, decide: func(*life.State, moment) (events.ID, events.Data, error) {
+	return l.submit(ctx, &proposal{id: id, actor: c.Actor, token: c.Token, decide: func(*life.State, moment) (events.ID, events.Data, error) {
 		return events.ID{}, nil, ErrConflict
 	}})
 }
@@ -45,7 +45,7 @@ type repetition struct {
 // repeatedContent answers a repeated command whose content must be the same as
 // the first time: the commitment in the event is opened with it.
 func (l *Ledger) repeatedContent(ctx context.Context, found *Result, request decision.Request, r repetition, content io.Reader) (*Result, error) {
-	if err := refusal(found, request); err != nil {
+	if err := l.refusal(found, request); err != nil {
 		return nil, err
 	}
 	if !r.same {

@@ -41,7 +41,9 @@ func (l *Ledger) CloseCare(ctx context.Context, c Command, patient, relationship
 	request := decision.Request{Action: events.ActionCloseCare, Actor: c.Actor, Patient: patient, Item: relationship}
 	return act(ctx, l, c, request, func(_ *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		return r.Patient, &events.CareClosed{Actor: c.Actor, Decision: d, Relationship: relationship}, nil
-	}, func(_ events.ID, d *events.CareClosed) bool { return d.Relationship == relationship })
+	}, func(about events.ID, d *events.CareClosed) bool {
+		return l.samePerson(about, patient) && d.Relationship == relationship
+	})
 }
 
 // Appointment is that of a proxy.
@@ -78,7 +80,9 @@ func (l *Ledger) DismissProxy(ctx context.Context, c Command, patient, appointme
 	request := decision.Request{Action: events.ActionDismissProxy, Actor: c.Actor, Patient: patient, Item: appointment}
 	return act(ctx, l, c, request, func(_ *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		return r.Patient, &events.ProxyDismissed{Actor: c.Actor, Appointment: appointment, Decision: d}, nil
-	}, func(_ events.ID, d *events.ProxyDismissed) bool { return d.Appointment == appointment })
+	}, func(about events.ID, d *events.ProxyDismissed) bool {
+		return l.samePerson(about, patient) && d.Appointment == appointment
+	})
 }
 
 // GrantConsent says that a patient agrees to a use. The consent's id is in the

@@ -37,7 +37,10 @@ type proposal struct {
 	// insists says that whoever proposed it waits for the answer even if their
 	// context ends, once it was taken.
 	insists bool
-	done    chan outcome // of capacity 1
+	// then is decided right after this one if this one becomes an event, in the
+	// same turn: no crash leaves one without the other. Nobody waits for its answer.
+	then *proposal
+	done chan outcome // of capacity 1
 }
 
 // moment is when and where in the log a command is decided.
@@ -170,6 +173,12 @@ func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	for _, p := range taken {
+		// Before anything else: what an earlier command led to is not for
+		// somebody either whose token is worth nothing any more.
+		if !l.loggedIn(p) {
+			p.done <- outcome{err: ErrUnauthenticated}
+			continue
+		}
 		if !p.id.IsZero() {
 			if earlier := cmp.Or(byID[p.id], before[p.id]); earlier != nil {
 				t.repeats = append(t.repeats, repeat{proposal: p, earlier: earlier})
@@ -183,28 +192,39 @@ func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
 				return fmt.Errorf("looking up a repeated command: %w", err)
 			}
 		}
-		it, err := l.decideOne(p, &t.changes)
-		if err != nil {
-			p.done <- outcome{err: err}
-			continue
-		}
-		byID[it.event.ID] = it
-		t.items = append(t.items, it)
-		if p.rotates != nil {
-			l.signer = p.rotates
+		for ; p != nil; p = p.then {
+			it, err := l.decideOne(p, &t.changes)
+			if err != nil {
+				p.done <- outcome{err: err}
+				break
+			}
+			byID[it.event.ID] = it
+			t.items = append(t.items, it)
+			if p.rotates != nil {
+				l.signer = p.rotates
+			}
 		}
 	}
 	return nil
 }
 
+// now is when and where the next event is decided. Times never run backwards,
+// whatever the clock does.
+func (l *Ledger) now() moment {
+	head := l.access.State().Head()
+	return moment{index: head.Size, time: max(events.At(l.config.Clock()), head.Time)}
+}
+
+// loggedIn reports whether the token that a command was given with is worth
+// something in its turn.
+func (l *Ledger) loggedIn(p *proposal) bool {
+	return p.token.IsZero() || alive(l.access.State(), p.actor, p.token, l.now().time)
+}
+
 // decideOne decides a proposal and applies its event to the state.
 func (l *Ledger) decideOne(p *proposal, changes *access.Changes) (*item, error) {
 	state := l.access.State()
-	head := state.Head()
-	now := moment{index: head.Size, time: max(events.At(l.config.Clock()), head.Time)}
-	if !p.token.IsZero() && !alive(state, p.actor, p.token, now.time) {
-		return nil, ErrUnauthenticated
-	}
+	now := l.now()
 	subject, data, err := p.decide(state, now)
 	if err != nil {
 		return nil, err
@@ -304,6 +324,7 @@ func (l *Ledger) commit(t *turn) (*tlog.Published, error) {
 	// A crash before this returns leaves all of the turn or nothing of it, and
 	// nobody was told of it. A crash after it leaves events that happened.
 	if _, err := l.store.AppendBatch(context.Background(), batch); err != nil {
+		l.enforce(t) // what failed may have happened
 		return nil, fmt.Errorf("committing events %d to %d: %w", t.items[0].index, t.items[len(t.items)-1].index, err)
 	}
 	l.access.Persist(t.changes)

@@ -19,8 +19,10 @@ func (p *program) newServe() *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve", Short: "serve a ledger over HTTP",
 		Long: fmt.Sprintf(`
-Opens a ledger, puts in order what a crash left, and serves its log over HTTP:
+Opens a ledger, puts in order what a crash left, and serves it over HTTP:
 
+  /v1/...                          people, patients, records, shares
+  /openapi.json                    what there is under /v1, and for whom
   /log/checkpoint, /log/tile/...   the log (https://c2sp.org/tlog-tiles)
   /healthz                         200 while the process runs
   /readyz                          200 while the ledger accepts commands
@@ -40,9 +42,9 @@ file can stand in MEDLEDGER_CONFIG. A flag counts more than the environment,
 that more than the file.
 
 When it is ready it prints one line, 'listening http://HOST:PORT', or https with
-TLS. Requests are not authenticated: whoever reaches the address can read the
-log. SIGTERM and SIGINT stop it; running requests are finished, a second signal
-cuts them off.
+TLS. Whoever calls /v1 or reads the log's statements needs a token; the first
+administrator's is in D/admin.token. SIGTERM and SIGINT stop it; running requests
+are finished, a second signal cuts them off.
 
 If a write fails, the ledger stops itself: /readyz answers 503, the log can
 still be read, and the cause stands in the messages.
@@ -129,9 +131,10 @@ func (s *service) open(ctx context.Context) error {
 }
 
 func (s *service) serve(ctx context.Context) error {
+	c := s.settings
 	handler, err := api.New(api.Config{
-		Log: s.ledger.Log(), Stopped: s.ledger.Err, Logger: s.logger, Clock: time.Now, Version: version(),
-		Metrics: s.server.Metrics(),
+		Ledger: s.ledger, Logger: s.logger, Clock: time.Now, Version: version(), Metrics: s.server.Metrics(),
+		Limits: api.Limits{Content: c.MaxBody, JSON: c.MaxJSON, Batch: c.MaxBatch}, TokenLifetime: c.TokenLifetime,
 	})
 	if err != nil {
 		return err

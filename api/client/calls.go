@@ -197,9 +197,12 @@ func (c *Client) ListAccesses(ctx context.Context, patient events.ID, purpose ev
 	return out, c.decode(ctx, call{method: http.MethodGet, path: ofPatient(patient, "accesses"), query: query, options: options}, out)
 }
 
-// History returns the events about a record.
-func (c *Client) History(ctx context.Context, record events.ID, options ...Option) (*History, error) {
-	return command[History](ctx, c, http.MethodGet, ofRecord(record, "history"), nil, options)
+// History returns the events about a record. Cursor may be "".
+func (c *Client) History(ctx context.Context, record events.ID, cursor string, options ...Option) (*History, error) {
+	query := url.Values{}
+	set(query, "cursor", cursor)
+	out := new(History)
+	return out, c.decode(ctx, call{method: http.MethodGet, path: ofRecord(record, "history"), query: query, options: options}, out)
 }
 
 // Share discloses a record to a recipient.

@@ -41,7 +41,7 @@ type Registration struct {
 	Organisation string      `json:"organisation,omitempty"` // the registrar's if left out
 	Department   string      `json:"department,omitempty"`
 	Patient      events.ID   `json:"patient,omitzero"` // for a patient's account only
-	Expires      time.Time   `json:"expires,omitzero"` // of the token; in 90 days if left out
+	Expires      time.Time   `json:"expires,omitzero"` // of the token; in a year if left out, unless the server is set otherwise
 }
 
 // Registered is a registered actor with their first token, which is shown this
@@ -59,7 +59,7 @@ type Registered struct {
 
 // TokenRequest asks for a token: POST /v1/actors/{actor}/tokens.
 type TokenRequest struct {
-	Expires time.Time `json:"expires,omitzero"` // in 90 days if left out
+	Expires time.Time `json:"expires,omitzero"` // in a year if left out, unless the server is set otherwise
 }
 
 // IssuedToken is a token, which is shown this once as in Registered. ID names it.
@@ -218,10 +218,11 @@ type Accesses struct {
 	Cursor   string  `json:"cursor,omitempty"`
 }
 
-// History answers GET /v1/records/{record}/history, oldest first.
+// History is a page of GET /v1/records/{record}/history, oldest first.
 type History struct {
 	Record events.ID `json:"record"`
 	Events []Entry   `json:"events"`
+	Cursor string    `json:"cursor,omitempty"`
 }
 
 // ShareRequest is POST /v1/records/{record}/shares. The answer is Created.

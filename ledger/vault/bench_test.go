@@ -123,3 +123,66 @@ func BenchmarkPutLarge(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkPutDocument(b *testing.B) {
+	v := openVault(b, newConfig(b))
+	doc := make([]byte, 500)
+	fromGoroutines(b, 64, func(int) error {
+		p := identity(events.MustNewID())
+		_, err := v.PutDocument(context.Background(), p, doc, Term{"a", p.ID.String()}, Term{"b", p.ID.String()})
+		return err
+	})
+}
+
+func BenchmarkFind(b *testing.B) {
+	v := openVault(b, newConfig(b))
+	places := make([]Place, 50_000)
+	for i := range places {
+		places[i] = identity(events.MustNewID())
+	}
+	fill := func(i int) error {
+		_, err := v.PutDocument(context.Background(), places[i], nil, Term{"a", places[i].ID.String()})
+		return err
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(places); i = next.Add(1) - 1 {
+				if err := fill(int(i)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	fromGoroutines(b, 64, func(i int) error {
+		p := places[i*7919%len(places)]
+		_, err := v.Find(context.Background(), Identity, Term{"a", p.ID.String()})
+		return err
+	})
+}
+
+// BenchmarkPut1KiBDuringBackup is BenchmarkPut1KiB while backups run one after
+// the other, each into a new folder.
+func BenchmarkPut1KiBDuringBackup(b *testing.B) {
+	v := openVault(b, newConfig(b))
+	fillVault(b, v, 200_000)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := v.Backup(ctx, b.TempDir()); err != nil && ctx.Err() == nil {
+				b.Error(err)
+			}
+		}
+	})
+	content := make([]byte, 1024)
+	fromGoroutines(b, 64, func(int) error {
+		_, err := v.Put(context.Background(), events.MustNewID(), 1, Meta{"application/fhir+json"}, bytes.NewReader(content))
+		return err
+	})
+	cancel()
+	wg.Wait()
+}

@@ -83,3 +83,70 @@ func (c *keyCache) wipe() {
 		c.dropLocked(id)
 	}
 }
+
+// cachedNamed bounds how many keys of patients are kept open.
+const cachedNamed = 4096
+
+// namedCache holds named keys lately used for documents. It gives out copies,
+// and wipes what it drops.
+type namedCache struct {
+	mu   sync.Mutex
+	max  int
+	keys map[keyName]*namedKey
+}
+
+type namedKey struct {
+	slot slot
+	key  [keySize]byte
+}
+
+func newNamedCache(limit int) *namedCache {
+	return &namedCache{max: limit, keys: make(map[keyName]*namedKey)}
+}
+
+// get returns a key if it is the one of the slot.
+func (c *namedCache) get(name keyName, s slot) (key [keySize]byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.keys[name]; k != nil && k.slot == s {
+		return k.key, true
+	}
+	return key, false
+}
+
+// put adds a key; if there are too many, some other one goes.
+func (c *namedCache) put(name keyName, s slot, key *[keySize]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropLocked(name)
+	for len(c.keys) >= c.max {
+		for other := range c.keys { // Go starts at a random one
+			c.dropLocked(other)
+			break
+		}
+	}
+	c.keys[name] = &namedKey{s, *key}
+}
+
+// drop wipes a key.
+func (c *namedCache) drop(name keyName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropLocked(name)
+}
+
+func (c *namedCache) dropLocked(name keyName) {
+	if k := c.keys[name]; k != nil {
+		clear(k.key[:])
+		delete(c.keys, name)
+	}
+}
+
+// wipe wipes everything.
+func (c *namedCache) wipe() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.keys {
+		c.dropLocked(name)
+	}
+}

@@ -9,22 +9,32 @@ import (
 	"github.com/medledger/medledger/events"
 )
 
-// Collect removes what a crash has left: the versions for which keep says that
-// no event became durable, large files without a key, and segments without a
-// living version. It returns how many versions and files it removed.
-//
-// keep is asked once about each version that was put before this Open. A version
-// that was kept is never asked about again. keep is called without locks but must
-// not call the vault. Collect may run beside
+// Keep says what has an event that became durable. Both functions are asked once
+// about each version and document that was put before this Open; of what was
+// kept they are never asked again. They are called without locks but must not
+// call the vault.
+type Keep struct {
+	Version  func(record events.ID, version uint32) bool
+	Document func(p Place) bool
+}
+
+// Collect removes what a crash has left: the versions and documents for which
+// keep says that no event became durable, large files without a key, and
+// segments without a living version. It returns how many versions, documents and
+// files it removed. Collect may run beside
 // other calls and leaves alone what they are about; the ledger runs it once
 // after Open. After an error it can be repeated.
-func (v *Vault) Collect(ctx context.Context, keep func(record events.ID, version uint32) bool) (removed int, err error) {
+func (v *Vault) Collect(ctx context.Context, keep Keep) (removed int, err error) {
 	if err := v.enter(ctx); err != nil {
 		return 0, err
 	}
 	defer v.leave()
+	if keep.Version == nil || keep.Document == nil {
+		return 0, fmt.Errorf("collecting without knowing what to keep: %w", ErrInvalid)
+	}
 	for _, part := range []func(context.Context) (int, error){
-		func(ctx context.Context) (int, error) { return v.collectVersions(ctx, keep) },
+		func(ctx context.Context) (int, error) { return v.collectVersions(ctx, keep.Version) },
+		func(ctx context.Context) (int, error) { return v.collectDocuments(ctx, keep.Document) },
 		v.collectFiles,
 		v.collectSegments,
 	} {
@@ -43,20 +53,31 @@ func (v *Vault) Collect(ctx context.Context, keep func(record events.ID, version
 // collectVersions discards versions without an event. A crash in between leaves
 // the others, and the mark of how far Collect came where it was.
 func (v *Vault) collectVersions(ctx context.Context, keep func(events.ID, uint32) bool) (removed int, err error) {
-	after, err := v.keys.collected(ctx)
+	return collectRows(ctx, v, v.keys.listVersions,
+		func(n versionName) bool { return keep(n.record, n.version) },
+		func(n versionName) error { return v.discard(n.record, n.version) })
+}
+
+// collectDocuments does the same with documents.
+func (v *Vault) collectDocuments(ctx context.Context, keep func(Place) bool) (removed int, err error) {
+	return collectRows(ctx, v, v.keys.listDocuments, keep, v.discardDocument)
+}
+
+func collectRows[T any](ctx context.Context, v *Vault, list func(context.Context, serial, serial) ([]T, serial, error), keep func(T) bool, discard func(T) error) (removed int, err error) {
+	after, err := collected(ctx, v.keys.reader)
 	if err != nil {
 		return 0, err
 	}
 	for after < v.opened {
-		names, next, err := v.keys.list(ctx, after, v.opened)
+		rows, next, err := list(ctx, after, v.opened)
 		if err != nil {
 			return removed, err
 		}
-		for _, n := range names {
-			if keep(n.record, n.version) {
+		for _, row := range rows {
+			if keep(row) {
 				continue
 			}
-			switch err := v.discard(n.record, n.version); {
+			switch err := discard(row); {
 			case err == nil:
 				removed++
 			case errors.Is(err, ErrNotFound) || errors.Is(err, ErrDestroyed) || errors.Is(err, ErrExists):
@@ -111,10 +132,10 @@ func (v *Vault) collectFile(ctx context.Context, shard, name string) (gone bool,
 	if orphan, err := v.hasNoKey(ctx, record, version); err != nil || !orphan {
 		return false, err
 	}
-	if err := v.active.reserve(record, version, false); err != nil {
+	if err := v.active.reserve(recordName(record), version, false); err != nil {
 		return false, nil // it is being put, discarded or destroyed
 	}
-	defer v.active.release(record, version)
+	defer v.active.release(recordName(record), version)
 	// It may have been put since; now that it is reserved, it cannot be.
 	if orphan, err := v.hasNoKey(ctx, record, version); err != nil || !orphan {
 		return false, err
@@ -123,7 +144,7 @@ func (v *Vault) collectFile(ctx context.Context, shard, name string) (gone bool,
 }
 
 func (v *Vault) hasNoKey(ctx context.Context, record events.ID, version uint32) (bool, error) {
-	_, _, err := v.keys.lookup(ctx, record, version)
+	_, err := v.keys.lookup(ctx, record, version)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDestroyed) {
 		return true, nil
 	}

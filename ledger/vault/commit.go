@@ -22,6 +22,8 @@ const (
 	opPut operation = iota
 	opDiscard
 	opDestroy
+	opPutDocument
+	opDiscardDocument
 	opSweep
 )
 
@@ -29,13 +31,17 @@ const (
 // done was received from.
 type request struct {
 	op      operation
-	record  events.ID
-	version uint32   // opPut, opDiscard
-	wrapped []byte   // opPut
-	sealed  []byte   // opPut: a segment record, nil if the content is in a file
-	at      location // opPut: of the file; of the record, filled in by stage
-	slot    slot     // opPut: of the key, filled in by insert
-	upTo    slot     // opSweep
+	record  events.ID      // opPut, opDiscard
+	version uint32         // opPut, opDiscard
+	wrapped []byte         // opPut: the version's secrets
+	sealed  []byte         // opPut: a segment record, nil if the content is in a file
+	at      location       // opPut: of the file; of the record, filled in by stage
+	serial  serial         // opPut: of the row, filled in by insert
+	fresh   *[keySize]byte // opPut, opPutDocument: the named key, nil if it is there already
+	key     slot           // opPut, opPutDocument: of the named key; of a fresh one, filled in
+	name    keyName        // opDestroy
+	doc     *documentRow   // opPutDocument, opDiscardDocument
+	upTo    serial         // opSweep
 	done    chan struct{}
 
 	err     error
@@ -50,7 +56,11 @@ type step int
 const (
 	stepWrite      step = iota // the rows of a batch, inside the transaction
 	stepCommit                 // COMMIT
-	stepCheckpoint             // truncating the write-ahead log after a destruction
+	stepCheckpoint             // completing a destruction in the keyring
+	stepBuild                  // building the key database of an upgrade or a restoration
+	stepAside                  // renaming the old key database
+	stepSwap                   // renaming the new key database to its name
+	stepErase                  // overwriting the old key database
 )
 
 // stepHook is asked before and after each step; its error takes the place of
@@ -60,20 +70,20 @@ type stepHook func(s step, after bool) error
 func noHook(step, bool) error { return nil }
 
 // do runs one step.
-func (k *keyStore) do(s step, f func() error) error {
-	if err := k.hook(s, false); err != nil {
+func (h stepHook) do(s step, f func() error) error {
+	if err := h(s, false); err != nil {
 		return err
 	}
 	if err := f(); err != nil {
 		return err
 	}
-	return k.hook(s, true)
+	return h(s, true)
 }
 
 // submit hands a request to the committing goroutine and waits for its end. It
 // does not watch a context: a request that was handed over happens.
 func (v *Vault) submit(r *request) error {
-	r.done = make(chan struct{})
+	r.done, r.err = make(chan struct{}), nil
 	v.queue <- r
 	<-r.done
 	return r.err
@@ -156,13 +166,12 @@ func (v *Vault) commit(batch []*request) error {
 	if len(destroys) == 0 {
 		return nil
 	}
-	// Crash before: the destroyed keys can still be found in the write-ahead
-	// log, or in a database file that it has not reached; nothing opens them
-	// (the tombstone is durable) and the next Open truncates it. Crash after:
-	// they are nowhere in SQLite's files.
-	err = v.keys.do(stepCheckpoint, func() error { return checkpoint(ctx, v.keys.conn) })
+	// Crash before: the tombstone is durable and closes the record; what the
+	// keyring still has of the keys goes with the next Open. Crash after: the
+	// keys are gone.
+	err = v.keys.hook.do(stepCheckpoint, func() error { return v.keys.ring.complete(ctx) })
 	if err != nil {
-		err = fmt.Errorf("destruction is committed but not complete, destroy the record again: %w", err)
+		err = fmt.Errorf("destruction is committed but not complete, destroy it again: %w", err)
 	}
 	answer(destroys, err)
 	return nil
@@ -196,10 +205,10 @@ func (v *Vault) commitRows(ctx context.Context, batch []*request, written func()
 	k := v.keys
 	_, err := k.write.begin.ExecContext(ctx)
 	if err == nil {
-		err = k.do(stepWrite, func() error { return v.applyAll(ctx, batch) })
+		err = k.hook.do(stepWrite, func() error { return v.applyAll(ctx, batch) })
 	}
 	if err = errors.Join(err, written()); err == nil {
-		err = k.do(stepCommit, func() error {
+		err = k.hook.do(stepCommit, func() error {
 			_, err := k.write.commit.ExecContext(ctx)
 			return err
 		})
@@ -227,7 +236,7 @@ func (v *Vault) applyAll(ctx context.Context, batch []*request) error {
 		if rest = rest[n:]; len(rest) == 0 {
 			break
 		}
-		if err := v.apply(ctx, rest[0]); errors.Is(err, ErrNotFound) {
+		if err := v.apply(ctx, rest[0]); isRefusal(err) {
 			rest[0].err = err
 		} else if err != nil {
 			return err
@@ -253,12 +262,27 @@ func (v *Vault) apply(ctx context.Context, r *request) (err error) {
 	case opDiscard:
 		return v.keys.discard(ctx, r.record, r.version)
 	case opDestroy:
-		r.keys, err = v.keys.destroy(ctx, r.record)
+		r.keys, err = v.keys.destroy(ctx, r.name)
 		return err
+	case opPutDocument:
+		return v.keys.putDocument(ctx, r)
+	case opDiscardDocument:
+		return v.keys.discardDocument(ctx, r.doc.place)
 	case opSweep:
 		r.current = v.segments.number
 		r.live, err = v.keys.sweep(ctx, r.upTo, r.current)
 		return err
 	}
 	return fmt.Errorf("operation %d: %w", r.op, ErrInvalid)
+}
+
+// isRefusal reports whether an error is an answer to one request, which has
+// written nothing.
+func isRefusal(err error) bool {
+	for _, refusal := range []error{ErrNotFound, ErrDestroyed, ErrExists, ErrTaken, errKeyChanged} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }

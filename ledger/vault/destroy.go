@@ -10,9 +10,11 @@ import (
 	"github.com/medledger/medledger/events"
 )
 
-// Destroy destroys every key and salt of a record, durably, and removes its
-// ciphertext files. It returns how many versions' keys were destroyed, also if
-// that was earlier. It first closes the record: open readers fail with
+// Destroy destroys a record's key, and with it every key and salt of its
+// versions, durably, and removes its ciphertext files. It returns how many keys
+// were destroyed, also if that was earlier: one for each version, and one more
+// for the record's own (but not of a record that was destroyed before the vault
+// was upgraded: those had none). It first closes the record: open readers fail with
 // ErrDestroyed at their next Read, calls that are under way fail, and when
 // Destroy returns nothing of the record can be decrypted through this process.
 //
@@ -30,19 +32,15 @@ func (v *Vault) Destroy(ctx context.Context, record events.ID) (keys int, err er
 	if record.IsZero() {
 		return 0, fmt.Errorf("destroying a record without an id: %w", ErrInvalid)
 	}
-	for _, r := range v.active.shut(record) {
-		if err := r.end(ErrDestroyed); err != nil {
-			v.cfg.Logger.Warn("closing a file of a destroyed record", "error", err)
-		}
-	}
-	v.cache.drop(record)
+	name := recordName(record)
+	v.shut(name)
 	// A Put of this record that is under way was handed over before (and is
 	// destroyed with the rest) or meets the tombstone.
 	//
 	// Crash before the commit: the record is as it was, and its readers' end
 	// was not final. Crash after it: it is destroyed; see commit for the
 	// write-ahead log, and below for the files.
-	req := &request{op: opDestroy, record: record}
+	req := &request{op: opDestroy, name: name}
 	if err := v.submit(req); err != nil {
 		return 0, fmt.Errorf("destroying record %v: %w", record, err)
 	}
@@ -51,8 +49,22 @@ func (v *Vault) Destroy(ctx context.Context, record events.ID) (keys int, err er
 	if err := v.removeLargeOf(record); err != nil {
 		return 0, fmt.Errorf("the keys of record %v are destroyed, but not its files; destroy it again: %w", record, err)
 	}
-	v.active.forget(record)
+	v.active.forget(name)
 	return req.keys, nil
+}
+
+// shut closes a record, or a patient's documents, and wipes what memory has of
+// its keys.
+func (v *Vault) shut(name keyName) {
+	for _, r := range v.active.shut(name) {
+		if err := r.end(ErrDestroyed); err != nil {
+			v.cfg.Logger.Warn("closing a file of a destroyed record", "error", err)
+		}
+	}
+	if name.kind == recordKey {
+		v.cache.drop(name.owner)
+	}
+	v.named.drop(name)
 }
 
 // removeLargeOf removes every large file of a record, durably. It syncs the folder
@@ -79,8 +91,10 @@ func (v *Vault) removeLargeOf(record events.ID) error {
 }
 
 // Discard undoes the Put of a version whose event was never written. Its key is
-// gone when Discard returns, durably. Unlike Destroy it leaves no tombstone,
-// and does not truncate the write-ahead log. Errors: ErrNotFound, ErrDestroyed,
+// gone when Discard returns, durably, and with the only version of a record the
+// record's key. Unlike Destroy it leaves no tombstone, and does not truncate the
+// write-ahead log: where nobody was told that a version exists, nobody is told
+// that no copy of its wrapped key does. Errors: ErrNotFound, ErrDestroyed,
 // ErrExists if the version is being put at this moment, ErrStopped.
 func (v *Vault) Discard(ctx context.Context, record events.ID, version uint32) error {
 	if err := v.enter(ctx); err != nil {
@@ -91,11 +105,11 @@ func (v *Vault) Discard(ctx context.Context, record events.ID, version uint32) e
 }
 
 func (v *Vault) discard(record events.ID, version uint32) error {
-	if err := v.active.reserve(record, version, true); err != nil {
+	if err := v.active.reserve(recordName(record), version, true); err != nil {
 		return err
 	}
-	defer v.active.release(record, version)
-	for _, r := range v.active.readersOf(record, version) {
+	defer v.active.release(recordName(record), version)
+	for _, r := range v.active.readersOf(recordName(record), version) {
 		if err := r.end(ErrNotFound); err != nil {
 			v.cfg.Logger.Warn("closing a file of a discarded version", "error", err)
 		}

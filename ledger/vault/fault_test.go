@@ -32,6 +32,7 @@ type story struct {
 	destroyed map[events.ID]bool
 	size      map[string]int
 	records   []events.ID
+	papers    papers
 }
 
 // newStory returns the story of a vault whose ciphertexts lie on a file system
@@ -39,7 +40,7 @@ type story struct {
 func newStory(t *testing.T) *story {
 	s := &story{
 		t: t, fsys: disktest.New(), cfg: newConfig(t),
-		acked: map[string]bool{}, tried: map[string]bool{}, destroyed: map[events.ID]bool{}, size: map[string]int{},
+		papers: newPapers(), acked: map[string]bool{}, tried: map[string]bool{}, destroyed: map[events.ID]bool{}, size: map[string]int{},
 	}
 	s.cfg.FS, s.cfg.SegmentSize = s.fsys, 700
 	for i := range 4 {
@@ -97,6 +98,7 @@ func (s *story) play(v *Vault) {
 		}
 	}
 	s.put(v, s.records[2], 3, 10)
+	s.papers.play(v)
 }
 
 // ending is how a vault's life ends.
@@ -163,7 +165,10 @@ func (s *story) judge() {
 			t.Errorf("the file of the destroyed record %v is back", id)
 		}
 	}
-	keep := func(record events.ID, version uint32) bool { return s.acked[key(record, version)] }
+	keep := Keep{
+		Version:  func(record events.ID, version uint32) bool { return s.acked[key(record, version)] },
+		Document: func(p Place) bool { return s.papers.acked[p] },
+	}
 	if _, err := v.Collect(ctx, keep); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +177,7 @@ func (s *story) judge() {
 			s.judgeVersion(v, id, version)
 		}
 	}
+	s.papers.judge(t, v)
 	if n, err := v.Collect(ctx, keep); err != nil || n != 0 {
 		t.Errorf("a second Collect removed %d, %v", n, err)
 	}
@@ -286,7 +292,7 @@ func (s *story) live(turn int) (failed bool) {
 	failed = s.fsys.Failed()
 	s.t.Logf("%s failed", s.fsys.Failure())
 	s.fsys.FailNone()
-	if !failed && (len(s.tried) > 0 || len(s.acked) != 7) {
+	if !failed && (len(s.tried) > 0 || len(s.acked) != 7 || len(s.papers.tried) > 0 || len(s.papers.acked) != 5) {
 		s.t.Fatalf("without a fault: failed %v, acknowledged %v", s.tried, s.acked)
 	}
 	if err == nil {
@@ -325,7 +331,7 @@ func TestFaultsOfSQLite(t *testing.T) {
 					}
 					s.play(v)
 					done = calls < n
-					if !done && len(s.tried) == 0 {
+					if !done && len(s.tried) == 0 && len(s.papers.tried) == 0 && len(s.papers.undead) == 0 {
 						t.Fatal("the fault made nothing fail")
 					}
 					s.last(v, turn)
@@ -355,13 +361,13 @@ func TestDestroyAgainAfterAFailedCheckpoint(t *testing.T) {
 	mustPut(t, v, id, 1, pattern(10))
 	_, err = v.Destroy(ctx, id)
 	wantErr(t, err, errFault)
-	if !strings.Contains(err.Error(), "destroy the record again") {
+	if !strings.Contains(err.Error(), "destroy it again") {
 		t.Errorf("error does not say what to do: %v", err)
 	}
 	_, err = v.Get(ctx, id, 1)
 	wantErr(t, err, ErrDestroyed)
 	fail = false
-	if keys, err := v.Destroy(ctx, id); err != nil || keys != 1 {
+	if keys, err := v.Destroy(ctx, id); err != nil || keys != 2 {
 		t.Fatalf("%d keys, %v", keys, err)
 	}
 	if info, err := os.Stat(filepath.Join(v.cfg.Dir, keysFile+"-wal")); err != nil || info.Size() != 0 {

@@ -93,23 +93,56 @@ func FuzzRootKeyFile(f *testing.F) {
 	})
 }
 
-// FuzzWrappedKey and FuzzChunks hold that nothing but what was sealed opens.
-func FuzzWrappedKey(f *testing.F) {
-	root, err := parseRootKey(bytes.Repeat([]byte("01"), keySize))
-	if err != nil {
-		f.Fatal(err)
-	}
-	id := events.ID{1}
-	wrapped, err := root.wrap(&secrets{size: 3, contentType: "x"}, id, 1, bytes.NewReader(make([]byte, nonceSize)))
+// FuzzWrappedSecrets, FuzzNamedKey, FuzzDocument and FuzzChunks hold that nothing
+// but what was sealed opens.
+func FuzzWrappedSecrets(f *testing.F) {
+	key, id := [keySize]byte{7}, events.ID{1}
+	wrapped, err := wrapSecrets(&key, &secrets{size: 3, contentType: "x"}, id, 1, bytes.NewReader(make([]byte, nonceSize)))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(wrapped)
 	f.Add(wrapped[:minWrapped-1])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := root.unwrap(b, id, 1)
+		s, err := unwrapSecrets(&key, b, id, 1)
 		if (err == nil) != bytes.Equal(b, wrapped) {
 			t.Errorf("%x: %v, %v", b, s, err)
+		}
+	})
+}
+
+func FuzzNamedKey(f *testing.F) {
+	root, err := parseRootKey(bytes.Repeat([]byte("01"), keySize))
+	if err != nil {
+		f.Fatal(err)
+	}
+	n := newKey{7, keyName{patientKey, events.ID{1}}, &[keySize]byte{3}}
+	wrapped, err := wrapNamed(root.aead, bytes.NewReader(make([]byte, nonceSize)), n)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(wrapped)
+	f.Add(wrapped[:sealOverhead])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		key, err := unwrapNamed(root.aead, n.slot, n.name, b)
+		if (err == nil) != bytes.Equal(b, wrapped) || err == nil && key != *n.key {
+			t.Errorf("%x: %v, %v", b, key, err)
+		}
+	})
+}
+
+func FuzzDocument(f *testing.F) {
+	key, p := [keySize]byte{5}, Place{Identity, events.ID{1}, events.ID{2}}
+	sealed, err := sealDocument(&key, p, make([]byte, 40), bytes.NewReader(make([]byte, nonceSize)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sealed)
+	f.Add(sealed[:sealOverhead+31])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		plain, err := unsealDocument(&key, p, b)
+		if (err == nil) != bytes.Equal(b, sealed) {
+			t.Errorf("%x: %x, %v", b, plain, err)
 		}
 	})
 }

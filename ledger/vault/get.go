@@ -35,7 +35,7 @@ func (v *Vault) Get(ctx context.Context, record events.ID, version uint32) (*Con
 		return nil, err
 	}
 	defer v.leave()
-	r, err := v.active.read(record, version)
+	r, err := v.active.read(recordName(record), version)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (v *Vault) Opening(ctx context.Context, record events.ID, version uint32) (
 		return salt, err
 	}
 	defer v.leave()
-	r, err := v.active.read(record, version)
+	r, err := v.active.read(recordName(record), version)
 	if err != nil {
 		return salt, err
 	}
@@ -72,18 +72,17 @@ func (v *Vault) Opening(ctx context.Context, record events.ID, version uint32) (
 // load finds the secrets of r's version, from the cache or from SQLite, and if
 // asked to makes r ready to read.
 func (v *Vault) load(ctx context.Context, r *reader, content bool) (secrets, error) {
-	at, s, cached := v.cache.get(r.record, r.version)
+	at, s, cached := v.cache.get(r.name.owner, r.version)
 	if !cached {
-		var wrapped []byte
-		var err error
-		if at, wrapped, err = v.keys.lookup(ctx, r.record, r.version); err != nil {
+		row, err := v.keys.lookup(ctx, r.name.owner, r.version)
+		if err != nil {
 			return secrets{}, err
 		}
-		unwrapped, err := v.root.unwrap(wrapped, r.record, r.version)
+		unwrapped, err := v.keys.unwrap(row, r.name.owner, r.version)
 		if err != nil {
 			return secrets{}, r.corrupt(err)
 		}
-		s = *unwrapped
+		at, s = row.at, *unwrapped
 		unwrapped.wipe()
 	}
 	// A destruction ends r first and then empties the cache, so it cannot
@@ -95,7 +94,7 @@ func (v *Vault) load(ctx context.Context, r *reader, content bool) (secrets, err
 		return secrets{}, r.err
 	}
 	if !cached {
-		v.cache.put(r.record, r.version, at, &s)
+		v.cache.put(r.name.owner, r.version, at, &s)
 	}
 	if !content {
 		return s, nil
@@ -118,9 +117,9 @@ func (v *Vault) ready(r *reader, at location, s *secrets) (err error) {
 		return r.corrupt(err)
 	}
 	if err != nil {
-		return fmt.Errorf("opening the content of record %v version %d: %w", r.record, r.version, err)
+		return fmt.Errorf("opening the content of record %v version %d: %w", r.name.owner, r.version, err)
 	}
-	r.stream, err = newStream(&s.key, versionContext{r.record, r.version})
+	r.stream, err = newStream(&s.key, versionContext{r.name.owner, r.version})
 	r.left = s.size
 	return err
 }
@@ -134,7 +133,7 @@ func (v *Vault) readySmall(r *reader, at location, s *secrets) error {
 	if err != nil {
 		return err
 	}
-	if n != len(b) || rec.record != r.record || rec.version != r.version || int64(len(rec.payload)) != sealedSize(s.size) {
+	if n != len(b) || rec.record != r.name.owner || rec.version != r.version || int64(len(rec.payload)) != sealedSize(s.size) {
 		return fmt.Errorf("another ciphertext lies in its place: %w", errSegment)
 	}
 	r.source = bytes.NewReader(rec.payload)
@@ -142,7 +141,7 @@ func (v *Vault) readySmall(r *reader, at location, s *secrets) error {
 }
 
 func (v *Vault) readyLarge(r *reader, at location, s *secrets) (err error) {
-	f, err := v.cfg.FS.OpenFile(largePath(v.cfg.Dir, r.record, r.version), os.O_RDONLY, 0)
+	f, err := v.cfg.FS.OpenFile(largePath(v.cfg.Dir, r.name.owner, r.version), os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -167,7 +166,7 @@ func (v *Vault) readyLarge(r *reader, at location, s *secrets) (err error) {
 	if err != nil {
 		return err
 	}
-	if c != (versionContext{r.record, r.version}) {
+	if c != (versionContext{r.name.owner, r.version}) {
 		return fmt.Errorf("another content lies in its place: %w", errContext)
 	}
 	r.source, r.file = f, f
@@ -177,7 +176,7 @@ func (v *Vault) readyLarge(r *reader, at location, s *secrets) (err error) {
 // reader reads one content. It is registered from its making until its end.
 type reader struct {
 	registry *registry
-	record   events.ID
+	name     keyName // what ends it when it is destroyed
 	version  uint32
 
 	mu     sync.Mutex
@@ -221,7 +220,7 @@ func (r *reader) nextChunk() error {
 	if _, err := io.ReadFull(r.source, sealed); missing(err) {
 		return r.corrupt(err)
 	} else if err != nil {
-		return fmt.Errorf("reading the content of record %v version %d: %w", r.record, r.version, err)
+		return fmt.Errorf("reading the content of record %v version %d: %w", r.name.owner, r.version, err)
 	}
 	plain, err := r.stream.open(sealed, n == r.left)
 	if err != nil {
@@ -232,7 +231,7 @@ func (r *reader) nextChunk() error {
 }
 
 func (r *reader) corrupt(err error) error {
-	return &CorruptError{Record: r.record, Version: r.version, Err: err}
+	return &CorruptError{Record: r.name.owner, Version: r.version, Err: err}
 }
 
 // Close implements io.Closer. Reads after it fail with ErrClosed.

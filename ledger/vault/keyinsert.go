@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/medledger/medledger/events"
 )
 
 // insertSizes are how many rows one INSERT takes, descending to 1. What a
@@ -13,48 +15,37 @@ import (
 // its rows.
 var insertSizes = [...]int{32, 8, 2, 1}
 
-// inserts are the two statements that add size versions and their keys.
-type inserts struct {
-	size           int
-	versions, keys *sql.Stmt
+// sized is a statement that adds size rows.
+type sized struct {
+	size int
+	stmt *sql.Stmt
 }
 
-// Record ids are in versions or destroyed, never in both: a row of a destroyed
-// record, or of a version that is there, is left out.
-const (
-	insertVersions = "INSERT INTO versions (record, version, slot, segment, offset, length)" +
-		" SELECT * FROM (VALUES %s)" +
-		" WHERE NOT EXISTS (SELECT 1 FROM destroyed WHERE record = column1) ON CONFLICT DO NOTHING"
-	insertKeys = "INSERT INTO keys (slot, name, wrapped) VALUES %s"
-)
-
-func (w *writeStatements) prepareInserts(ctx context.Context, conn *sql.Conn) error {
-	w.inserts = make([]inserts, len(insertSizes))
-	for i, size := range insertSizes {
-		in := &w.inserts[i]
-		in.size = size
-		for _, s := range []struct {
-			to         **sql.Stmt
-			query, row string
-		}{
-			{&in.versions, insertVersions, "(?, ?, ?, ?, ?, ?)"},
-			{&in.keys, insertKeys, "(?, ?, ?)"},
-		} {
-			stmt, err := conn.PrepareContext(ctx, fmt.Sprintf(s.query, s.row+strings.Repeat(", "+s.row, size-1)))
-			if err != nil {
-				return fmt.Errorf("preparing an INSERT of %d rows: %w", size, err)
-			}
-			*s.to, w.all = stmt, append(w.all, stmt)
+// prepareSized prepares a query for each of insertSizes; row stands for one row.
+func prepareSized(ctx context.Context, conn *sql.Conn, query, row string) (list []sized, err error) {
+	for _, size := range insertSizes {
+		stmt, err := conn.PrepareContext(ctx, fmt.Sprintf(query, row+strings.Repeat(", "+row, size-1)))
+		if err != nil {
+			return list, fmt.Errorf("preparing an INSERT of %d rows: %w", size, err)
 		}
+		list = append(list, sized{size, stmt})
 	}
-	return nil
+	return list, nil
 }
 
-// grouped calls f for groups of puts of the sizes that there are statements for.
-func (w *writeStatements) grouped(puts []*request, f func(in inserts, group []*request) error) error {
-	for _, in := range w.inserts {
-		for ; len(puts) >= in.size; puts = puts[in.size:] {
-			if err := f(in, puts[:in.size]); err != nil {
+func closeSized(list []sized) error {
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, s.stmt.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// grouped calls f for groups of rows of the sizes that there are statements for.
+func grouped[T any](statements []sized, rows []T, f func(stmt *sql.Stmt, group []T) error) error {
+	for _, s := range statements {
+		for ; len(rows) >= s.size; rows = rows[s.size:] {
+			if err := f(s.stmt, rows[:s.size]); err != nil {
 				return err
 			}
 		}
@@ -62,17 +53,25 @@ func (w *writeStatements) grouped(puts []*request, f func(in inserts, group []*r
 	return nil
 }
 
-// insert adds versions and their wrapped keys. Of a version that cannot be added
-// it writes nothing, and the request's error becomes ErrExists or ErrDestroyed;
-// the slot that it was to have stays free for ever.
+// Record ids are in versions or destroyed, never in both, and all versions of a
+// record lie under one key: a row of a destroyed record, of a version that is
+// there, or under another key than the record's is left out. SQLite makes the
+// whole list before it adds the first row.
+const insertVersions = "INSERT INTO versions (serial, record, version, key, segment, offset, length, secrets)" +
+	" SELECT column1, column2, column3, column4, column5, column6, column7, column8 FROM (VALUES %s)" +
+	" WHERE NOT EXISTS (SELECT 1 FROM destroyed WHERE kind = 1 AND owner = column2)" +
+	" AND CASE column9 WHEN 1 THEN NOT EXISTS (SELECT 1 FROM versions WHERE record = column2)" +
+	" ELSE EXISTS (SELECT 1 FROM versions WHERE record = column2 AND key = column4) END" +
+	" ON CONFLICT DO NOTHING"
+
+// insert adds versions, and the keys of those records that are new. Of a version
+// that cannot be added it writes nothing, and the request's error becomes
+// ErrExists, ErrDestroyed or errKeyChanged; the places that it was to have stay
+// free for ever.
 func (k *keyStore) insert(ctx context.Context, puts []*request) error {
-	for _, p := range puts {
-		k.lastSlot++
-		p.slot = k.lastSlot
-	}
 	added := make([]*request, 0, len(puts))
-	err := k.write.grouped(puts, func(in inserts, group []*request) error {
-		n, err := k.insertVersions(ctx, in, group)
+	err := grouped(k.write.insertVersions, k.assign(puts), func(stmt *sql.Stmt, group []*request) error {
+		n, err := addVersions(ctx, stmt, group)
 		if err != nil {
 			return err
 		}
@@ -87,23 +86,45 @@ func (k *keyStore) insert(ctx context.Context, puts []*request) error {
 	if err != nil {
 		return err
 	}
-	return k.write.grouped(added, func(in inserts, group []*request) error {
-		args := make([]any, 0, 3*len(group))
-		for _, p := range group {
-			args = append(args, int64(p.slot), appendName(make([]byte, 0, nameSize), p.record, p.version), p.wrapped)
+	keys := make([]newKey, 0, len(added))
+	for _, p := range added {
+		if p.fresh != nil {
+			keys = append(keys, newKey{p.key, recordName(p.record), p.fresh})
 		}
-		_, err := in.keys.ExecContext(ctx, args...)
-		return err
-	})
+	}
+	return k.ring.create(ctx, keys)
 }
 
-// insertVersions returns how many rows it has added.
-func (k *keyStore) insertVersions(ctx context.Context, in inserts, group []*request) (int, error) {
-	args := make([]any, 0, 6*len(group))
-	for _, p := range group {
-		args = append(args, p.record[:], int64(p.version), int64(p.slot), int64(p.at.segment), p.at.offset, p.at.length)
+// assign gives puts their places, and leaves out those that come with a new key
+// for a record to which another one gives it.
+func (k *keyStore) assign(puts []*request) []*request {
+	taken := make(map[events.ID]struct{}, len(puts))
+	list := make([]*request, 0, len(puts))
+	for _, p := range puts {
+		if p.fresh != nil {
+			if _, ok := taken[p.record]; ok {
+				p.err = errKeyChanged
+				continue
+			}
+			taken[p.record] = struct{}{}
+			k.lastSlot++
+			p.key = k.lastSlot
+		}
+		k.lastSerial++
+		p.serial = k.lastSerial
+		list = append(list, p)
 	}
-	res, err := in.versions.ExecContext(ctx, args...)
+	return list
+}
+
+// addVersions returns how many rows it has added.
+func addVersions(ctx context.Context, stmt *sql.Stmt, group []*request) (int, error) {
+	args := make([]any, 0, 9*len(group))
+	for _, p := range group {
+		args = append(args, int64(p.serial), p.record[:], int64(p.version), int64(p.key),
+			int64(p.at.segment), p.at.offset, p.at.length, p.wrapped, p.fresh != nil)
+	}
+	res, err := stmt.ExecContext(ctx, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -112,17 +133,22 @@ func (k *keyStore) insertVersions(ctx context.Context, in inserts, group []*requ
 }
 
 // settle answers those of a group whose rows were left out, and returns the
-// others: a row that was added has the slot that it was given.
+// others: a row that was added has the serial that it was given.
 func (k *keyStore) settle(ctx context.Context, group []*request) (added []*request, err error) {
 	for _, p := range group {
-		var there slot
-		err := k.write.slotOf.QueryRowContext(ctx, p.record[:], p.version).Scan(&there)
+		var there serial
+		err := k.write.serialOf.QueryRowContext(ctx, p.record[:], p.version).Scan(&there)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			p.err = ErrDestroyed
+			if _, p.err, err = k.buried(ctx, recordName(p.record)); err != nil {
+				return nil, err
+			}
+			if p.err == nil {
+				p.err = errKeyChanged
+			}
 		case err != nil:
 			return nil, err
-		case there != p.slot:
+		case there != p.serial:
 			p.err = ErrExists
 		default:
 			added = append(added, p)

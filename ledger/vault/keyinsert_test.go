@@ -22,7 +22,10 @@ func TestInsertAnswersEveryRequest(t *testing.T) {
 		batch := make([]*request, 2*largest+13)
 		want := make([]error, len(batch))
 		for i := range batch {
-			batch[i] = &request{op: opPut, record: events.MustNewID(), version: 7, wrapped: fmt.Appendf(nil, "key %d", i), at: location{length: int64(i)}}
+			batch[i] = &request{
+				op: opPut, record: events.MustNewID(), version: 7, fresh: &[keySize]byte{byte(i), byte(i >> 8)},
+				wrapped: fmt.Appendf(nil, "secrets %d", i), at: location{length: int64(i)},
+			}
 		}
 		for n, i := range refused {
 			switch n % 3 {
@@ -31,11 +34,15 @@ func TestInsertAnswersEveryRequest(t *testing.T) {
 			case 1:
 				batch[i].record, want[i] = dead, ErrDestroyed
 			case 2:
-				batch[i].record, want[i] = batch[0].record, ErrExists // twice in one batch
+				batch[i].record = batch[0].record
 			}
 		}
-		for _, r := range batch {
-			r.done = make(chan struct{})
+		seen := map[events.ID]bool{}
+		for i, r := range batch {
+			if r.done = make(chan struct{}); seen[r.record] {
+				want[i] = errKeyChanged // Put tries again with the key of the first
+			}
+			seen[r.record] = true
 		}
 		if err := v.commit(batch); err != nil { // the committing goroutine waits
 			t.Fatal(err)
@@ -47,9 +54,12 @@ func TestInsertAnswersEveryRequest(t *testing.T) {
 			if want[i] != nil {
 				continue
 			}
-			at, wrapped, err := v.keys.lookup(ctx, r.record, r.version)
-			if err != nil || at != r.at || string(wrapped) != fmt.Sprintf("key %d", i) {
-				t.Errorf("refused %v: put %d reads back as %+v, %q, %v", refused, i, at, wrapped, err)
+			row, err := v.keys.lookup(ctx, r.record, r.version)
+			if err != nil || row.at != r.at || string(row.secrets) != fmt.Sprintf("secrets %d", i) {
+				t.Errorf("refused %v: put %d reads back as %+v, %v", refused, i, row, err)
+			}
+			if key, err := v.keys.ring.open(row.key, recordName(r.record), row.wrapped); err != nil || key != *r.fresh {
+				t.Errorf("refused %v: put %d has another key: %v", refused, i, err)
 			}
 		}
 	}

@@ -7,38 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
-
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"github.com/medledger/medledger/events"
 )
 
-const (
-	keysFile      = "keys.sqlite"
-	schemaVersion = 1
-	nameSize      = 20
-	readers       = 4 // connections
-)
-
-// schema of keys.sqlite. A row of keys never moves (see the package comment):
-// name is record id and version, and zero like wrapped when the key is gone.
-const schema = `
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE keys (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, wrapped BLOB NOT NULL) STRICT;
-CREATE TABLE versions (
-	record BLOB NOT NULL, version INTEGER NOT NULL,
-	slot INTEGER NOT NULL,
-	segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-	PRIMARY KEY (record, version)) WITHOUT ROWID, STRICT;
-CREATE TABLE destroyed (record BLOB PRIMARY KEY, keys INTEGER NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE segments (number INTEGER PRIMARY KEY, live INTEGER NOT NULL) STRICT;
-`
-
-// slot is the place of a wrapped key, from 1, never used twice.
-type slot int64
+// serial numbers the rows of versions and documents, from 1 in the order in
+// which they were added, never used twice.
+type serial int64
 
 // location is where a ciphertext lies: in a segment, or, if segment is 0, in a
 // large file. The length is that of the segment record or of the file.
@@ -48,20 +25,32 @@ type location struct {
 	length  int64
 }
 
-// keyStore is keys.sqlite. The write connection, its statements and lastSlot
-// belong to the committing goroutine; the reading methods are for everybody.
+// keyStore is keys.sqlite. The write connection, its statements, lastSlot and
+// lastSerial belong to the committing goroutine; the reading methods are for
+// everybody.
 type keyStore struct {
-	writer   *sql.DB
-	conn     *sql.Conn // the one connection of writer
-	write    writeStatements
-	lastSlot slot
-	hook     stepHook
+	writer     *sql.DB
+	conn       *sql.Conn // the one connection of writer
+	write      writeStatements
+	ring       keyring
+	lastSlot   slot
+	lastSerial serial
+	hook       stepHook
 
-	reader   *sql.DB
-	find     *sql.Stmt
-	findDead *sql.Stmt
-	listKeys *sql.Stmt
+	reader *sql.DB
+	read   readStatements
 }
+
+// readStatements are the prepared statements of the reading connections.
+type readStatements struct {
+	version, recordKey   *sql.Stmt
+	document, ownerKey   *sql.Stmt
+	dead, term           *sql.Stmt
+	versionsFrom, docsAt *sql.Stmt
+}
+
+// fromTerm finds the document of a term by its bucket and digest.
+const fromTerm = "FROM buckets b JOIN terms t ON t.number = b.term JOIN documents d ON d.serial = b.document WHERE b.bucket = ? AND t.digest = ?"
 
 // openKeyStore opens keys.sqlite, or makes it if the vault is empty, and checks
 // that it belongs to root.
@@ -69,11 +58,7 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 	path := filepath.Join(dir, keysFile)
 	// SQLite would make the file readable by others; its other files take over
 	// the mode of this one. Crash: an empty file, which is an empty database.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil {
+	if err := touch(path); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	k := &keyStore{hook: hook}
@@ -82,7 +67,7 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 			err = errors.Join(fmt.Errorf("opening %s: %w", path, err), k.close())
 		}
 	}()
-	if k.writer, err = openSQLite(path, "_pragma=cache_size(-32768)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)", 1); err != nil {
+	if k.writer, err = openSQLite(path, "_pragma=cache_size(-32768)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", 1); err != nil {
 		return nil, err
 	}
 	if k.conn, err = k.writer.Conn(ctx); err != nil {
@@ -94,7 +79,12 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 	if err = k.write.prepare(ctx, k.conn); err != nil {
 		return nil, err
 	}
-	if err = k.conn.QueryRowContext(ctx, "SELECT coalesce(max(slot), 0) FROM keys").Scan(&k.lastSlot); err != nil {
+	ring, err := newFlatKeyring(ctx, k.conn, root, random)
+	k.ring = ring
+	if err != nil {
+		return nil, err
+	}
+	if k.lastSlot, k.lastSerial, err = lastRows(ctx, k.conn); err != nil {
 		return nil, err
 	}
 	if k.reader, err = openSQLite(path, "_pragma=cache_size(-8192)&_pragma=query_only(ON)", readers); err != nil {
@@ -103,164 +93,165 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 	return k, k.prepareReads(ctx)
 }
 
-// openSQLite opens a pool of connections. Record ids are random, so that every
-// insert touches another page of versions: cache_size (in -KiB, a connection)
-// keeps those pages in memory.
-func openSQLite(path, options string, connections int) (*sql.DB, error) {
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=busy_timeout(10000)&_pragma=temp_store(MEMORY)&" + options}
-	db, err := sql.Open("sqlite", name.String())
+// touch makes an empty file that others cannot read, unless there is one.
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
+	return f.Close()
 }
 
-// prepareFile makes the schema in a new file and checks an old one.
-func (k *keyStore) prepareFile(ctx context.Context, empty bool, root *rootKey, random io.Reader) error {
-	var version, secure int
-	if err := k.conn.QueryRowContext(ctx, "PRAGMA secure_delete").Scan(&secure); err != nil {
-		return err
-	}
-	if err := k.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	switch {
-	case secure != 1:
-		return fmt.Errorf("this SQLite does not overwrite what it deletes (secure_delete is %d)", secure)
-	case version == 0 && !empty:
-		// A new one would make Collect take every ciphertext for an orphan.
-		return errors.New("it holds no keys, but the vault's folder holds ciphertext: restore it from its backup")
-	case version == 0:
-		return k.create(ctx, root, random)
-	case version != schemaVersion:
-		return fmt.Errorf("its format is %d, this program knows %d: use the program that wrote it", version, schemaVersion)
-	}
-	var check []byte
-	if err := k.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'key-check'").Scan(&check); err != nil {
-		return fmt.Errorf("reading the key check: %w", err)
-	}
-	if !root.verify(check) {
-		return fmt.Errorf("%w: the root key file holds another key than the one that this vault was made with: give the right file or restore it from its backup", ErrRootKey)
-	}
-	// A crash between the commit of a destruction and this leaves destroyed
-	// keys in the write-ahead log.
-	return checkpoint(ctx, k.conn)
+// querier is a connection or a pool of them.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// create is one transaction: a crash leaves an empty database or a whole schema.
-func (k *keyStore) create(ctx context.Context, root *rootKey, random io.Reader) error {
-	check, err := root.check(random)
+// lastRows returns the last slot and serial in use. Rows of versions and
+// documents are deleted, so the last serial may have been a later one; but none
+// that Collect has asked about is given out again.
+func lastRows(ctx context.Context, on querier) (lastSlot slot, lastSerial serial, err error) {
+	collected, err := collected(ctx, on)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	tx, err := k.conn.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion))
-	if err == nil {
-		_, err = tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES ('key-check', ?), ('collected', ?)", check, make([]byte, 8))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("making the schema: %w", err), tx.Rollback())
-	}
-	return tx.Commit()
+	var versions, documents serial
+	err = on.QueryRowContext(ctx, "SELECT (SELECT coalesce(max(slot), 0) FROM keys),"+
+		" (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)").Scan(&lastSlot, &versions, &documents)
+	return lastSlot, max(collected, versions, documents), err
 }
 
 func (k *keyStore) prepareReads(ctx context.Context) (err error) {
-	prepare := func(query string) *sql.Stmt {
-		if err != nil {
-			return nil
+	for _, s := range []struct {
+		to    **sql.Stmt
+		query string
+	}{
+		{&k.read.version, "SELECT v.segment, v.offset, v.length, v.secrets, v.key, k.wrapped FROM versions v JOIN keys k ON k.slot = v.key WHERE v.record = ? AND v.version = ?"},
+		{&k.read.recordKey, "SELECT v.key, k.wrapped FROM versions v JOIN keys k ON k.slot = v.key WHERE v.record = ? LIMIT 1"},
+		{&k.read.ownerKey, "SELECT o.key, k.wrapped FROM owners o JOIN keys k ON k.slot = o.key WHERE o.kind = ? AND o.owner = ?"},
+		{&k.read.document, "SELECT d.sealed, d.key, k.wrapped FROM documents d JOIN keys k ON k.slot = d.key WHERE d.space = ? AND d.owner = ? AND d.id = ?"},
+		{&k.read.dead, "SELECT 1 FROM destroyed WHERE kind = ? AND owner = ?"},
+		{&k.read.term, "SELECT d.space, d.owner, d.id " + fromTerm},
+		{&k.read.versionsFrom, "SELECT serial, record, version FROM versions WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT 4096"},
+		{&k.read.docsAt, "SELECT serial, space, owner, id FROM documents WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT 4096"},
+	} {
+		if *s.to, err = k.reader.PrepareContext(ctx, s.query); err != nil {
+			return fmt.Errorf("preparing %q: %w", s.query, err)
 		}
-		var s *sql.Stmt
-		s, err = k.reader.PrepareContext(ctx, query)
-		return s
 	}
-	k.find = prepare("SELECT v.segment, v.offset, v.length, k.wrapped FROM versions v JOIN keys k ON k.slot = v.slot WHERE v.record = ? AND v.version = ?")
-	k.findDead = prepare("SELECT 1 FROM destroyed WHERE record = ?")
-	k.listKeys = prepare("SELECT slot, name FROM keys WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT 4096")
-	return err
+	return nil
 }
 
-// lookup returns where a version lies and its wrapped key; ErrNotFound or
-// ErrDestroyed if there is none. It does not watch the context: the query is
-// short, and an interrupted one costs more than it saves.
-func (k *keyStore) lookup(ctx context.Context, record events.ID, version uint32) (location, []byte, error) {
+// versionRow is what SQLite has of a version.
+type versionRow struct {
+	at      location
+	secrets []byte // wrapped under the record's key
+	key     slot   // of the record's key
+	wrapped []byte // the record's key
+}
+
+// lookup returns the row of a version; ErrNotFound or ErrDestroyed if there is
+// none. It does not watch the context: the query is short, and an interrupted
+// one costs more than it saves.
+func (k *keyStore) lookup(ctx context.Context, record events.ID, version uint32) (row versionRow, err error) {
 	ctx = context.WithoutCancel(ctx)
-	var at location
-	var wrapped []byte
-	err := k.find.QueryRowContext(ctx, record[:], version).Scan(&at.segment, &at.offset, &at.length, &wrapped)
+	err = k.read.version.QueryRowContext(ctx, record[:], version).Scan(&row.at.segment, &row.at.offset, &row.at.length, &row.secrets, &row.key, &row.wrapped)
+	return row, k.absent(ctx, err, recordName(record))
+}
+
+// lookupKey returns the slot of a named key and the key as it is wrapped;
+// ErrNotFound or ErrDestroyed if there is none.
+func (k *keyStore) lookupKey(ctx context.Context, name keyName) (s slot, wrapped []byte, err error) {
+	ctx = context.WithoutCancel(ctx)
+	if name.kind == recordKey {
+		err = k.read.recordKey.QueryRowContext(ctx, name.owner[:]).Scan(&s, &wrapped)
+	} else {
+		err = k.read.ownerKey.QueryRowContext(ctx, int64(name.kind), name.owner[:]).Scan(&s, &wrapped)
+	}
+	return s, wrapped, k.absent(ctx, err, name)
+}
+
+// absent turns the error of a query that found no row into ErrNotFound or
+// ErrDestroyed.
+func (k *keyStore) absent(ctx context.Context, err error, name keyName) error {
 	if err == nil {
-		return at, wrapped, nil
+		return nil
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
-		return at, nil, fmt.Errorf("looking up a vault key: %w", err)
+		return fmt.Errorf("looking up a vault key: %w", err)
 	}
 	var dead int
-	switch err := k.findDead.QueryRowContext(ctx, record[:]).Scan(&dead); {
+	switch err := k.read.dead.QueryRowContext(ctx, int64(name.kind), name.owner[:]).Scan(&dead); {
 	case err == nil:
-		return at, nil, ErrDestroyed
+		return ErrDestroyed
 	case errors.Is(err, sql.ErrNoRows):
-		return at, nil, ErrNotFound
+		return ErrNotFound
 	default:
-		return at, nil, fmt.Errorf("looking up a tombstone: %w", err)
+		return fmt.Errorf("looking up a tombstone: %w", err)
 	}
 }
 
-// versionName is a row of keys that holds a key.
+// versionName names a version.
 type versionName struct {
-	slot    slot
 	record  events.ID
 	version uint32
 }
 
-// list returns some of the versions with slots in (after, upTo], ascending, and
-// the slot to go on after; that is upTo when there are no more.
-func (k *keyStore) list(ctx context.Context, after, upTo slot) (names []versionName, next slot, err error) {
-	rows, err := k.listKeys.QueryContext(ctx, after, upTo)
-	if err != nil {
-		return nil, 0, fmt.Errorf("listing vault keys: %w", err)
-	}
-	next = upTo
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	n := 0
-	for ; rows.Next(); n++ {
-		var s slot
-		var name []byte
-		if err := rows.Scan(&s, &name); err != nil {
-			return nil, 0, fmt.Errorf("listing vault keys: %w", err)
-		}
-		if len(name) != nameSize {
-			return nil, 0, fmt.Errorf("vault key in slot %d has a name of %d bytes: restore %s from its backup", s, len(name), keysFile)
-		}
-		next = s
-		if id := events.ID(name[:16]); !id.IsZero() {
-			names = append(names, versionName{s, id, binary.BigEndian.Uint32(name[16:])})
-		}
-	}
-	if n < 4096 {
-		next = upTo
-	}
-	return names, next, rows.Err()
+// listVersions returns some of the versions with serials in (after, upTo],
+// ascending, and the serial to go on after; that is upTo when there are no more.
+func (k *keyStore) listVersions(ctx context.Context, after, upTo serial) (names []versionName, next serial, err error) {
+	return listRows(ctx, k.read.versionsFrom, after, upTo, func(rows *sql.Rows, s *serial) (n versionName, err error) {
+		err = rows.Scan(s, (*idColumn)(&n.record), &n.version)
+		return n, err
+	})
 }
 
-// collected returns the slot up to which Collect has asked about every version.
-func (k *keyStore) collected(ctx context.Context) (slot, error) {
+// listDocuments is listVersions for documents.
+func (k *keyStore) listDocuments(ctx context.Context, after, upTo serial) (places []Place, next serial, err error) {
+	return listRows(ctx, k.read.docsAt, after, upTo, func(rows *sql.Rows, s *serial) (p Place, err error) {
+		err = rows.Scan(s, &p.Space, (*idColumn)(&p.Owner), (*idColumn)(&p.ID))
+		return p, err
+	})
+}
+
+func listRows[T any](ctx context.Context, query *sql.Stmt, after, upTo serial, scan func(*sql.Rows, *serial) (T, error)) (list []T, next serial, err error) {
+	rows, err := query.QueryContext(ctx, int64(after), int64(upTo))
+	if err != nil {
+		return nil, 0, fmt.Errorf("listing vault rows: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		item, err := scan(rows, &next)
+		if err != nil {
+			return nil, 0, fmt.Errorf("listing vault rows: %w", err)
+		}
+		list = append(list, item)
+	}
+	if len(list) < 4096 {
+		next = upTo
+	}
+	return list, next, rows.Err()
+}
+
+// collected returns the serial up to which Collect has asked about every row.
+func collected(ctx context.Context, on querier) (serial, error) {
 	var b []byte
-	if err := k.reader.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'collected'").Scan(&b); err != nil {
+	if err := on.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'collected'").Scan(&b); err != nil {
 		return 0, fmt.Errorf("reading how far the vault was collected: %w", err)
 	}
-	if len(b) != 8 {
+	if len(b) != 8 || b[0] > 0x7f {
 		return 0, fmt.Errorf("bad mark of how far the vault was collected: restore %s from its backup", keysFile)
 	}
-	return slot(binary.BigEndian.Uint64(b)), nil
+	return serial(binary.BigEndian.Uint64(b)), nil
 }
 
 // close closes whatever openKeyStore has opened.
 func (k *keyStore) close() error {
 	errs := []error{k.write.close()}
+	if k.ring != nil {
+		errs = append(errs, k.ring.close())
+	}
 	if k.reader != nil {
 		errs = append(errs, k.reader.Close())
 	}
@@ -273,14 +264,12 @@ func (k *keyStore) close() error {
 	return errors.Join(errs...)
 }
 
-// checkpoint moves the write-ahead log into the database and truncates it.
-func checkpoint(ctx context.Context, conn *sql.Conn) error {
-	var busy, log, moved int
-	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved); err != nil {
-		return fmt.Errorf("truncating the write-ahead log: %w", err)
+// unwrap opens the secrets of a version.
+func (k *keyStore) unwrap(row versionRow, record events.ID, version uint32) (*secrets, error) {
+	key, err := k.ring.open(row.key, recordName(record), row.wrapped)
+	if err != nil {
+		return nil, err
 	}
-	if busy != 0 {
-		return errors.New("truncating the write-ahead log: another process reads it; end that process and try again")
-	}
-	return nil
+	defer clear(key[:])
+	return unwrapSecrets(&key, row.secrets, record, version)
 }

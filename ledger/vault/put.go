@@ -59,10 +59,10 @@ func (v *Vault) Put(ctx context.Context, record events.ID, version uint32, meta 
 	if record.IsZero() || len(meta.ContentType) > MaxContentType {
 		return Stored{}, fmt.Errorf("putting a content without a record id or with a content type of over %d bytes: %w", MaxContentType, ErrInvalid)
 	}
-	if err := v.active.reserve(record, version, false); err != nil {
+	if err := v.active.reserve(recordName(record), version, false); err != nil {
 		return Stored{}, err
 	}
-	defer v.active.release(record, version)
+	defer v.active.release(recordName(record), version)
 
 	s, err := newSecrets(v.cfg.Random)
 	if err != nil {
@@ -85,6 +85,7 @@ func (v *Vault) Put(ctx context.Context, record events.ID, version uint32, meta 
 	}
 	p := &put{v: v, ctx: ctx, secrets: s, stream: stream, commitment: commitment.New(s.salt), buf: buf}
 	p.req = request{op: opPut, record: record, version: version}
+	defer func() { clear(p.recordKey[:]) }()
 	if whole {
 		err = p.small(buf.small[:n])
 	} else {
@@ -127,16 +128,53 @@ type put struct {
 	commitment *commitment.Hash
 	buf        *putBuffers
 	req        request
+	recordKey  [keySize]byte
 }
 
-// commit wraps the key and hands everything to the committing goroutine.
+// commit wraps the version's key under the record's and hands everything to the
+// committing goroutine. A first version is taken for that of a new record, which
+// saves a query; if another Put, or a Discard, has changed the record's key
+// meanwhile, the committing goroutine says so.
 func (p *put) commit() (err error) {
 	p.secrets.size = p.commitment.Len()
-	p.req.wrapped, err = p.v.root.wrap(p.secrets, p.req.record, p.req.version, p.v.cfg.Random)
-	if err != nil {
-		return err
+	for guess := p.req.version <= 1; ; guess = false {
+		if err := p.chooseKey(guess); err != nil {
+			return err
+		}
+		p.req.wrapped, err = wrapSecrets(&p.recordKey, p.secrets, p.req.record, p.req.version, p.v.cfg.Random)
+		if err != nil {
+			return err
+		}
+		if err = p.v.submit(&p.req); !errors.Is(err, errKeyChanged) {
+			return err
+		}
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
 	}
-	return p.v.submit(&p.req)
+}
+
+// chooseKey opens the record's key, or draws one if there is none.
+func (p *put) chooseKey(isNew bool) error {
+	p.req.fresh, p.req.key = nil, 0
+	if !isNew {
+		s, wrapped, err := p.v.keys.lookupKey(p.ctx, recordName(p.req.record))
+		if err == nil {
+			p.req.key = s
+			if p.recordKey, err = p.v.keys.ring.open(s, recordName(p.req.record), wrapped); err != nil {
+				return &CorruptError{Record: p.req.record, Version: p.req.version, Err: err}
+			}
+			return nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	if _, err := io.ReadFull(p.v.cfg.Random, p.recordKey[:]); err != nil {
+		return fmt.Errorf("reading randomness for a record key: %w", err)
+	}
+	p.req.fresh = &p.recordKey
+	return nil
 }
 
 func (p *put) small(plain []byte) error {
@@ -155,7 +193,7 @@ func (p *put) large(start []byte, rest io.Reader) (err error) {
 	v := p.v
 	// The file of a version that is there must not be overwritten. The version
 	// is reserved, so what is found out here holds until the commit.
-	_, _, err = v.keys.lookup(p.ctx, p.req.record, p.req.version)
+	_, err = v.keys.lookup(p.ctx, p.req.record, p.req.version)
 	if err == nil {
 		return ErrExists
 	}

@@ -2,18 +2,17 @@ package vault
 
 import (
 	"sync"
-
-	"github.com/medledger/medledger/events"
 )
 
-// registry knows what goes on with each record at this moment, so that a
+// registry knows what goes on below each named key at this moment, so that a
 // destruction leaves nothing behind that was under way.
 type registry struct {
-	mu      sync.Mutex
-	records map[events.ID]*activity
+	mu    sync.Mutex
+	names map[keyName]*activity
 }
 
-// activity is what goes on with one record. There is none for an idle record.
+// activity is what goes on with a record, or with a patient's documents. There
+// is none for an idle one.
 type activity struct {
 	closed  bool // being destroyed: nothing may begin
 	readers []*reader
@@ -26,30 +25,30 @@ type reservation struct {
 	discard bool // it is being discarded: nothing may read it
 }
 
-func newRegistry() *registry { return &registry{records: make(map[events.ID]*activity)} }
+func newRegistry() *registry { return &registry{names: make(map[keyName]*activity)} }
 
-func (g *registry) get(record events.ID) *activity {
-	a := g.records[record]
+func (g *registry) get(name keyName) *activity {
+	a := g.names[name]
 	if a == nil {
 		a = new(activity)
-		g.records[record] = a
+		g.names[name] = a
 	}
 	return a
 }
 
-func (g *registry) tidy(record events.ID, a *activity) {
+func (g *registry) tidy(name keyName, a *activity) {
 	if !a.closed && len(a.readers) == 0 && len(a.writing) == 0 {
-		delete(g.records, record)
+		delete(g.names, name)
 	}
 }
 
 // read registers a reader, which ends with unread. It fails with ErrDestroyed
 // while the record is being destroyed and with ErrNotFound while the version is
 // being discarded.
-func (g *registry) read(record events.ID, version uint32) (*reader, error) {
+func (g *registry) read(name keyName, version uint32) (*reader, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.get(record)
+	a := g.get(name)
 	if a.closed {
 		return nil, ErrDestroyed
 	}
@@ -58,7 +57,7 @@ func (g *registry) read(record events.ID, version uint32) (*reader, error) {
 			return nil, ErrNotFound
 		}
 	}
-	r := &reader{registry: g, record: record, version: version}
+	r := &reader{registry: g, name: name, version: version}
 	a.readers = append(a.readers, r)
 	return r, nil
 }
@@ -66,7 +65,7 @@ func (g *registry) read(record events.ID, version uint32) (*reader, error) {
 func (g *registry) unread(r *reader) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.records[r.record]
+	a := g.names[r.name]
 	if a == nil {
 		return
 	}
@@ -78,16 +77,16 @@ func (g *registry) unread(r *reader) {
 			break
 		}
 	}
-	g.tidy(r.record, a)
+	g.tidy(r.name, a)
 }
 
 // reserve keeps a version for one writer, until release. It fails with
 // ErrDestroyed while the record is being destroyed and with ErrExists while
 // another writer has the version.
-func (g *registry) reserve(record events.ID, version uint32, discard bool) error {
+func (g *registry) reserve(name keyName, version uint32, discard bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.get(record)
+	a := g.get(name)
 	if a.closed {
 		return ErrDestroyed
 	}
@@ -100,44 +99,44 @@ func (g *registry) reserve(record events.ID, version uint32, discard bool) error
 	return nil
 }
 
-func (g *registry) release(record events.ID, version uint32) {
+func (g *registry) release(name keyName, version uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.records[record]
+	a := g.names[name]
 	for i, w := range a.writing {
 		if w.version == version {
 			a.writing = append(a.writing[:i], a.writing[i+1:]...)
 			break
 		}
 	}
-	g.tidy(record, a)
+	g.tidy(name, a)
 }
 
 // shut closes a record to everything new and returns its readers.
-func (g *registry) shut(record events.ID) []*reader {
+func (g *registry) shut(name keyName) []*reader {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.get(record)
+	a := g.get(name)
 	a.closed = true
 	return append([]*reader(nil), a.readers...)
 }
 
 // forget ends shut, once the record's tombstone says the same.
-func (g *registry) forget(record events.ID) {
+func (g *registry) forget(name keyName) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if a := g.records[record]; a != nil {
+	if a := g.names[name]; a != nil {
 		a.closed = false
-		g.tidy(record, a)
+		g.tidy(name, a)
 	}
 }
 
 // readersOf returns the readers of one version.
-func (g *registry) readersOf(record events.ID, version uint32) []*reader {
+func (g *registry) readersOf(name keyName, version uint32) []*reader {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var list []*reader
-	if a := g.records[record]; a != nil {
+	if a := g.names[name]; a != nil {
 		for _, r := range a.readers {
 			if r.version == version {
 				list = append(list, r)
@@ -152,7 +151,7 @@ func (g *registry) all() []*reader {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var list []*reader
-	for _, a := range g.records {
+	for _, a := range g.names {
 		list = append(list, a.readers...)
 	}
 	return list

@@ -136,7 +136,7 @@ func TestSegmentsRollAndGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := v.Collect(ctx, func(events.ID, uint32) bool { return true }); err != nil {
+	if _, err := v.Collect(ctx, keepVersions(func(events.ID, uint32) bool { return true })); err != nil {
 		t.Fatal(err)
 	}
 	if n, _ := v.segments.list(); len(n) != 2 || n[0] != 6 {
@@ -267,12 +267,13 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestLargeInBoundedMemory counts what putting and reading a content allocates:
-// a few chunks, whatever its size.
+// TestLargeInBoundedMemory counts what putting and reading a content allocates
+// from beginning to end: a few chunks, whatever its size, so that no more can be
+// in memory at any time.
 func TestLargeInBoundedMemory(t *testing.T) {
-	size := int64(32 << 20)
-	if os.Getenv("MEDLEDGER_LONG") != "" {
-		size = 256 << 20
+	size := int64(64 << 20)
+	if long() {
+		size = 1 << 30
 	}
 	v := openVault(t, newConfig(t))
 	id := events.MustNewID()

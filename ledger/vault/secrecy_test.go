@@ -2,6 +2,9 @@ package vault
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,6 +43,10 @@ func where(files map[string][]byte, secret []byte) (found []string) {
 	return found
 }
 
+func docOf(id events.ID) []byte { return fmt.Appendf(nil, "the name and address of %v, and more", id) }
+
+func termOf(id events.ID) Term { return Term{"urn:system-of-secrets", "secret-number-" + id.String()} }
+
 // TestNoSecretOnDisk looks for plaintext, keys and salts in every file of the
 // folder, before and after destruction, and after it for wrapped keys too. The
 // vault is big enough for SQLite to split pages many times over.
@@ -49,6 +56,7 @@ func TestNoSecretOnDisk(t *testing.T) {
 	v := openVault(t, cfg)
 	type secret struct {
 		id                events.ID
+		recordKey         []byte
 		key, salt, plain  []byte
 		wrapped, typeName []byte
 	}
@@ -64,16 +72,24 @@ func TestNoSecretOnDisk(t *testing.T) {
 		if _, err := v.Put(ctx, id, 1, Meta{string(typeName)}, bytes.NewReader(plain)); err != nil {
 			t.Fatal(err)
 		}
-		_, wrapped, err := v.keys.lookup(ctx, id, 1)
+		row, err := v.keys.lookup(ctx, id, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := v.root.unwrap(wrapped, id, 1)
+		wrapped := row.wrapped
+		recordKey, err := v.keys.ring.open(row.key, recordName(id), wrapped)
 		if err != nil {
 			t.Fatal(err)
+		}
+		s, err := v.keys.unwrap(row, id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []Place{{Identity, id, id}, {Accounting, id, id}, {Space: Directory, ID: id}} {
+			mustPutDocument(t, v, p, docOf(id), termOf(id))
 		}
 		if i%10 == 0 {
-			all = append(all, secret{id, s.key[:], s.salt[:], plain[:64], wrapped, typeName})
+			all = append(all, secret{id, recordKey[:], s.key[:], s.salt[:], plain[:64], wrapped, typeName})
 		}
 	}
 	before := everyFile(t, cfg.Dir)
@@ -83,7 +99,7 @@ func TestNoSecretOnDisk(t *testing.T) {
 	check := func(files map[string][]byte, when string) {
 		t.Helper()
 		for _, s := range all {
-			for name, b := range map[string][]byte{"key": s.key, "salt": s.salt, "plaintext": s.plain, "content type": s.typeName} {
+			for name, b := range map[string][]byte{"record key": s.recordKey, "key": s.key, "salt": s.salt, "plaintext": s.plain, "content type": s.typeName, "document": docOf(s.id), "term": []byte(termOf(s.id).Value)} {
 				if found := where(files, b); len(found) > 0 {
 					t.Errorf("%s: %s in %v", when, name, found)
 				}
@@ -92,9 +108,18 @@ func TestNoSecretOnDisk(t *testing.T) {
 	}
 	check(before, "before destruction")
 	for _, s := range all {
-		if _, err := v.Destroy(ctx, s.id); err != nil {
+		if len(where(before, v.ledger.digest(Identity, termOf(s.id)))) == 0 {
+			t.Fatal("the search does not find a digest that is there")
+		}
+		_, err := v.Destroy(ctx, s.id)
+		_, err2 := v.DestroyPatient(ctx, s.id)
+		_, err3 := v.DestroyAccounting(ctx, s.id)
+		if err := errors.Join(err, err2, err3, v.DiscardDocument(ctx, Place{Space: Directory, ID: s.id})); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := v.keys.ring.complete(ctx); err != nil { // DiscardDocument does not
+		t.Fatal(err)
 	}
 	after := everyFile(t, cfg.Dir)
 	check(after, "after destruction")
@@ -102,5 +127,67 @@ func TestNoSecretOnDisk(t *testing.T) {
 		if found := where(after, s.wrapped); len(found) > 0 {
 			t.Errorf("wrapped key after destruction in %v", found)
 		}
+		for _, space := range []Space{Identity, Accounting, Directory} {
+			if found := where(after, v.ledger.digest(space, termOf(s.id))); len(found) > 0 {
+				t.Errorf("digest of a term in space %d after destruction in %v", space, found)
+			}
+		}
 	}
+}
+
+// TestNoPlaintextWhileStreaming looks for plaintext and key in every file of the
+// vault's folder, of a backup's and of the one for temporary files while a large
+// content is on its way in, and after.
+func TestNoPlaintextWhileStreaming(t *testing.T) {
+	temporary := t.TempDir()
+	for _, name := range []string{"TMPDIR", "SQLITE_TMPDIR"} {
+		t.Setenv(name, temporary)
+	}
+	cfg := newConfig(t)
+	v := openVault(t, cfg)
+	id, plain, dst := events.MustNewID(), pattern(20*chunkSize), t.TempDir()
+	check := func(when string) {
+		t.Helper()
+		for _, dir := range []string{cfg.Dir, dst, temporary} {
+			files := everyFile(t, dir)
+			for i := 0; i < len(plain); i += chunkSize {
+				if found := where(files, plain[i:i+64]); len(found) > 0 {
+					t.Errorf("%s: plaintext in %v", when, found)
+				}
+			}
+			if dir == temporary && len(files) > 0 {
+				t.Errorf("%s: %d temporary files", when, len(files))
+			}
+		}
+	}
+	half := &hookReader{r: bytes.NewReader(plain[10*chunkSize:]), hook: func() {
+		info, err := os.Stat(largePath(cfg.Dir, id, 1))
+		if err != nil || info.Size() < 5*chunkSize {
+			t.Errorf("the content is not under way: %v, %v", info, err)
+		}
+		check("half-way")
+	}}
+	if _, err := v.Put(ctx, id, 1, Meta{}, io.MultiReader(bytes.NewReader(plain[:10*chunkSize]), half)); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Backup(ctx, dst); err != nil {
+		t.Fatal(err)
+	}
+	check("after")
+	mustRead(t, v, id, 1, plain)
+	check("read")
+}
+
+// hookReader calls a function before its first byte.
+type hookReader struct {
+	r    io.Reader
+	hook func()
+}
+
+func (h *hookReader) Read(p []byte) (int, error) {
+	if h.hook != nil {
+		h.hook()
+		h.hook = nil
+	}
+	return h.r.Read(p)
 }

@@ -244,12 +244,15 @@ func (s *segments) drop(number uint32) error {
 	return nil
 }
 
-// remove removes a segment that nothing refers to.
+// remove removes a segment that nothing refers to, unless another Collect has.
 func (s *segments) remove(number uint32) error {
 	s.mu.Lock()
 	err := s.drop(number)
 	s.mu.Unlock()
-	return errors.Join(err, s.fsys.Remove(s.path(number)))
+	if e := s.fsys.Remove(s.path(number)); !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	return err
 }
 
 // list returns the numbers of the segments there are, ascending.

@@ -157,7 +157,8 @@ func TestSwappedCiphertexts(t *testing.T) {
 	v.cache.wipe()
 	for _, sql := range []string{
 		"UPDATE versions SET offset = (SELECT offset FROM versions WHERE record = ?2 AND version = 1) WHERE record = ?1 AND version = 1",
-		"UPDATE versions SET slot = (SELECT slot FROM versions WHERE record = ?2 AND version = 1) WHERE record = ?1 AND version = 1",
+		"UPDATE versions SET secrets = (SELECT secrets FROM versions WHERE record = ?2 AND version = 1) WHERE record = ?1 AND version = 1",
+		"UPDATE versions SET key = (SELECT key FROM versions WHERE record = ?2 AND version = 1) WHERE record = ?1 AND version = 1",
 	} {
 		if _, err := v.keys.conn.ExecContext(ctx, sql, a[:], b[:]); err != nil {
 			t.Fatal(err)
@@ -168,29 +169,55 @@ func TestSwappedCiphertexts(t *testing.T) {
 	mustRead(t, v, b, 2, large)
 }
 
-func TestTamperedWrappedKey(t *testing.T) {
+// TestTamperedWrappedKeys alters, cuts and moves a version's secrets and the
+// record key above them.
+func TestTamperedWrappedKeys(t *testing.T) {
 	v := openVault(t, newConfig(t))
-	id := events.MustNewID()
+	id, other := events.MustNewID(), events.MustNewID()
 	mustPut(t, v, id, 1, pattern(10))
-	_, wrapped, err := v.keys.lookup(ctx, id, 1)
+	row, err := v.keys.lookup(ctx, id, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range wrapped {
-		bad := bytes.Clone(wrapped)
+	key, err := v.keys.ring.open(row.key, recordName(id), row.wrapped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	openKey := func(s slot, name keyName, b []byte) error {
+		_, err := v.keys.ring.open(s, name, b)
+		return err
+	}
+	openSecrets := func(b []byte, record events.ID, version uint32) error {
+		_, err := unwrapSecrets(&key, b, record, version)
+		return err
+	}
+	for i := range row.wrapped {
+		bad := bytes.Clone(row.wrapped)
 		bad[i] ^= 2
-		if _, err := v.root.unwrap(bad, id, 1); err == nil {
-			t.Fatalf("byte %d of a wrapped key altered unseen", i)
+		if openKey(row.key, recordName(id), bad) == nil {
+			t.Fatalf("byte %d of a record key altered unseen", i)
 		}
 	}
-	for name, f := range map[string]func() (*secrets, error){
-		"cut":           func() (*secrets, error) { return v.root.unwrap(wrapped[:len(wrapped)-1], id, 1) },
-		"other version": func() (*secrets, error) { return v.root.unwrap(wrapped, id, 2) },
-		"other record":  func() (*secrets, error) { return v.root.unwrap(wrapped, events.MustNewID(), 1) },
-		"zeroed":        func() (*secrets, error) { return v.root.unwrap(make([]byte, len(wrapped)), id, 1) },
+	for i := range row.secrets {
+		bad := bytes.Clone(row.secrets)
+		bad[i] ^= 2
+		if openSecrets(bad, id, 1) == nil {
+			t.Fatalf("byte %d of a version's secrets altered unseen", i)
+		}
+	}
+	for name, err := range map[string]error{
+		"key cut":                  openKey(row.key, recordName(id), row.wrapped[1:]),
+		"key in another slot":      openKey(row.key+1, recordName(id), row.wrapped),
+		"key of another record":    openKey(row.key, recordName(other), row.wrapped),
+		"key of another kind":      openKey(row.key, keyName{patientKey, id}, row.wrapped),
+		"key zeroed":               openKey(row.key, recordName(id), make([]byte, len(row.wrapped))),
+		"secrets cut":              openSecrets(row.secrets[:len(row.secrets)-1], id, 1),
+		"secrets of other version": openSecrets(row.secrets, id, 2),
+		"secrets of other record":  openSecrets(row.secrets, other, 1),
+		"secrets zeroed":           openSecrets(make([]byte, len(row.secrets)), id, 1),
 	} {
-		if _, err := f(); err == nil {
-			t.Errorf("%s: unwrapped", name)
+		if err == nil {
+			t.Errorf("%s: opened", name)
 		}
 	}
 }

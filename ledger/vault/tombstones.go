@@ -12,17 +12,23 @@ import (
 // Exists reports whether there is a vault in a folder. Open makes one where there
 // is none; whoever knows that there must be one asks first.
 func Exists(dir string) (bool, error) {
-	_, err := os.Stat(filepath.Join(dir, keysFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	// Of an upgrade that was interrupted only the second may be there.
+	for _, name := range []string{keysFile, asideFile} {
+		_, err := os.Stat(filepath.Join(dir, name))
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
 	}
-	return err == nil, err
+	return false, nil
 }
 
 // Tombstones returns how many records the vault remembers as destroyed. A vault
 // that was put back from a backup remembers too few.
 func (v *Vault) Tombstones(ctx context.Context) (n int, err error) {
-	if err := v.keys.reader.QueryRowContext(ctx, "SELECT count(*) FROM destroyed").Scan(&n); err != nil {
+	if err := v.keys.reader.QueryRowContext(ctx, "SELECT count(*) FROM destroyed WHERE kind = ?", int64(recordKey)).Scan(&n); err != nil {
 		return 0, fmt.Errorf("counting what the vault destroyed: %w", err)
 	}
 	return n, nil

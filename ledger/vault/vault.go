@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 )
 
@@ -26,14 +25,17 @@ const (
 )
 
 var (
-	// ErrNotFound says that the vault holds no such record version.
+	// ErrNotFound says that the vault holds no such record version or document.
 	ErrNotFound = errors.New("no such content in the vault")
-	// ErrDestroyed says that the record was destroyed, or is being destroyed:
-	// its contents are gone for good.
+	// ErrDestroyed says that the record, or the patient's documents, were
+	// destroyed, or are being destroyed: the contents are gone for good.
 	ErrDestroyed = errors.New("the record's contents are destroyed")
 	// ErrExists says that the record version has its content already, or is
-	// being written at this moment. Discard it first if it is to be replaced.
-	ErrExists = errors.New("the record version is in the vault already")
+	// being written at this moment, or that there is a document in the place.
+	// Discard it first if it is to be replaced.
+	ErrExists = errors.New("it is in the vault already")
+	// ErrTaken is wrapped by a *TakenError.
+	ErrTaken = errors.New("a term of the document leads to another one")
 	// ErrInvalid says that a call or a Config makes no sense.
 	ErrInvalid = errors.New("invalid use of the vault")
 	// ErrClosed says that the vault was closed.
@@ -42,22 +44,6 @@ var (
 	// still be read; to write, close the vault, open it again and Collect.
 	ErrStopped = errors.New("vault stopped after a failed write; close it and open it again")
 )
-
-// CorruptError says that a ciphertext or a wrapped key is damaged, misplaced or
-// forged. Nothing of the bad part was released. The remedy is a backup of the
-// ciphertext.
-type CorruptError struct {
-	Record  events.ID
-	Version uint32
-	Err     error // what was found
-}
-
-func (e *CorruptError) Error() string {
-	return fmt.Sprintf("content of record %v version %d is damaged, restore it from a backup: %v", e.Record, e.Version, e.Err)
-}
-
-// Unwrap returns what was found.
-func (e *CorruptError) Unwrap() error { return e.Err }
 
 // Config says where a vault lies and what it works with. Only Dir and
 // RootKeyFile are needed.
@@ -117,13 +103,15 @@ func (c Config) withDefaults() (Config, error) {
 // once.
 type Vault struct {
 	cfg      Config
-	root     *rootKey
 	keys     *keyStore
+	ledger   ledgerSecrets
 	segments *segments
 	active   *registry
 	cache    *keyCache
-	buffers  sync.Pool // of *putBuffers
-	opened   slot      // the last slot in use when the vault was opened
+	named    *namedCache
+	buffers  sync.Pool  // of *putBuffers
+	opened   serial     // the last serial in use when the vault was opened
+	backup   sync.Mutex // held by the one Backup that runs
 
 	queue chan *request // to the committing goroutine
 	done  chan struct{} // closed when that goroutine has ended
@@ -134,8 +122,10 @@ type Vault struct {
 
 // Open opens the vault in cfg.Dir, or makes one. It refuses a root key file
 // that is missing, readable by others, or not the key that the vault was made
-// with, each with an error that wraps ErrRootKey and says what to do. After a
-// crash, call Collect.
+// with, each with an error that wraps ErrRootKey and says what to do; a
+// folder of an earlier format, or one whose upgrade was interrupted, with
+// ErrOldFormat; and one whose restoration was, with ErrUnfinished. After a crash,
+// call Collect.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	return open(ctx, cfg, noHook)
 }
@@ -155,6 +145,9 @@ func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
 			return nil, fmt.Errorf("making the vault's folders: %w", err)
 		}
 	}
+	if err := refuseUnfinished(cfg.FS, cfg.Dir); err != nil {
+		return nil, err
+	}
 	empty, err := holdsNothing(cfg.FS, cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -168,18 +161,23 @@ func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
 	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("syncing the vault's folder: %w", err), keys.close())
 	}
+	ledger, err := openLedgerKeys(ctx, keys)
+	if err != nil {
+		return nil, errors.Join(err, keys.close())
+	}
 	segs, err := openSegments(cfg.FS, segmentsDir(cfg.Dir), cfg.SegmentSize, cfg.Logger)
 	if err != nil {
 		return nil, errors.Join(err, keys.close())
 	}
 	v := &Vault{
 		cfg:      cfg,
-		root:     root,
 		keys:     keys,
+		ledger:   ledger,
 		segments: segs,
 		active:   newRegistry(),
 		cache:    newKeyCache(cachedKeys),
-		opened:   keys.lastSlot,
+		named:    newNamedCache(cachedNamed),
+		opened:   keys.lastSerial,
 		queue:    make(chan *request),
 		done:     make(chan struct{}),
 	}
@@ -203,7 +201,8 @@ func (v *Vault) Close() error {
 		r.end(ErrClosed)
 	}
 	v.cache.wipe()
-	v.root.wipe()
+	v.named.wipe()
+	v.ledger.wipe()
 	return errors.Join(v.segments.close(), v.keys.close())
 }
 

@@ -27,6 +27,11 @@ func newConfig(t testing.TB) Config {
 	return Config{Dir: filepath.Join(dir, "vault"), RootKeyFile: key, Logger: slog.New(slog.DiscardHandler)}
 }
 
+// keepVersions keeps every document.
+func keepVersions(keep func(events.ID, uint32) bool) Keep {
+	return Keep{Version: keep, Document: func(Place) bool { return true }}
+}
+
 // openVault opens a vault and closes it with the test.
 func openVault(t testing.TB, cfg Config) *Vault {
 	t.Helper()

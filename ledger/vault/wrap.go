@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,13 +13,45 @@ import (
 )
 
 const (
-	wrapFormat   = 1
-	wrapContext  = "medledger/vault/key/v1\x00"
-	secretsFixed = keySize + commitment.SaltSize + 8 + 1
-	minWrapped   = 1 + nonceSize + secretsFixed + tagSize
+	sealFormat   = 1
+	sealOverhead = 1 + nonceSize + tagSize
+
+	namedKeyContext   = "medledger/vault/named-key/v1\x00"
+	versionKeyContext = "medledger/vault/version/v1\x00"
+
+	wrappedNamedSize = keySize + sealOverhead
+	secretsFixed     = keySize + commitment.SaltSize + 8 + 1
+	minWrapped       = secretsFixed + sealOverhead
+	maxWrapped       = minWrapped + MaxContentType
 )
 
 var errWrapped = errors.New("malformed wrapped key")
+
+// seal returns format, nonce and ciphertext of plain, bound to context.
+func seal(aead cipher.AEAD, random io.Reader, plain, context []byte) ([]byte, error) {
+	b := make([]byte, 1+nonceSize, len(plain)+sealOverhead)
+	b[0] = sealFormat
+	if _, err := io.ReadFull(random, b[1:]); err != nil {
+		return nil, fmt.Errorf("reading randomness for a nonce: %w", err)
+	}
+	return aead.Seal(b, b[1:], plain, context), nil
+}
+
+// unseal opens what seal sealed in the same context. The caller wipes the
+// plaintext.
+func unseal(aead cipher.AEAD, sealed, context []byte) ([]byte, error) {
+	if len(sealed) < sealOverhead {
+		return nil, fmt.Errorf("%d bytes: %w", len(sealed), errWrapped)
+	}
+	if sealed[0] != sealFormat {
+		return nil, fmt.Errorf("format %d, this program knows %d: %w", sealed[0], sealFormat, errWrapped)
+	}
+	plain, err := aead.Open(nil, sealed[1:1+nonceSize], sealed[1+nonceSize:], context)
+	if err != nil {
+		return nil, fmt.Errorf("it fails authentication: %w", err)
+	}
+	return plain, nil
+}
 
 // secrets are what the vault keeps wrapped of a version.
 type secrets struct {
@@ -68,37 +101,44 @@ func parseSecrets(b []byte) (*secrets, error) {
 	return s, nil
 }
 
-// wrap seals the secrets of a version.
-func (k *rootKey) wrap(s *secrets, record events.ID, version uint32, random io.Reader) ([]byte, error) {
-	b := make([]byte, 1+nonceSize, minWrapped+len(s.contentType))
-	b[0] = wrapFormat
-	if _, err := io.ReadFull(random, b[1:]); err != nil {
-		return nil, fmt.Errorf("reading randomness for a nonce: %w", err)
+// wrapSecrets seals the secrets of a version under its record's key.
+func wrapSecrets(key *[keySize]byte, s *secrets, record events.ID, version uint32, random io.Reader) ([]byte, error) {
+	aead, err := newGCM(key)
+	if err != nil {
+		return nil, err
 	}
-	plain := s.marshal(make([]byte, 0, secretsFixed+MaxContentType))
+	var buf [secretsFixed + MaxContentType]byte
+	plain := s.marshal(buf[:0])
 	defer clear(plain)
-	return k.aead.Seal(b, b[1:], plain, wrapAAD(record, version)), nil
+	return seal(aead, random, plain, versionAAD(record, version))
 }
 
-// unwrap opens what wrap sealed for the same version.
-func (k *rootKey) unwrap(wrapped []byte, record events.ID, version uint32) (*secrets, error) {
-	if len(wrapped) < minWrapped || len(wrapped) > minWrapped+MaxContentType {
-		return nil, fmt.Errorf("%d bytes: %w", len(wrapped), errWrapped)
+// unwrapSecrets opens what wrapSecrets sealed for the same version.
+func unwrapSecrets(key *[keySize]byte, wrapped []byte, record events.ID, version uint32) (*secrets, error) {
+	if len(wrapped) < minWrapped || len(wrapped) > maxWrapped {
+		return nil, fmt.Errorf("version key of %d bytes: %w", len(wrapped), errWrapped)
 	}
-	if wrapped[0] != wrapFormat {
-		return nil, fmt.Errorf("format %d, this program knows %d: %w", wrapped[0], wrapFormat, errWrapped)
-	}
-	plain, err := k.aead.Open(nil, wrapped[1:1+nonceSize], wrapped[1+nonceSize:], wrapAAD(record, version))
+	aead, err := newGCM(key)
 	if err != nil {
-		return nil, fmt.Errorf("wrapped key fails authentication: %w", err)
+		return nil, err
+	}
+	plain, err := unseal(aead, wrapped, versionAAD(record, version))
+	if err != nil {
+		return nil, fmt.Errorf("version key: %w", err)
 	}
 	defer clear(plain)
 	return parseSecrets(plain)
 }
 
-func wrapAAD(record events.ID, version uint32) []byte {
-	b := make([]byte, 0, len(wrapContext)+20)
-	b = append(b, wrapContext...)
+func namedContext(s slot, name keyName) []byte {
+	b := make([]byte, 0, len(namedKeyContext)+keyNameSize+8)
+	b = name.append(append(b, namedKeyContext...))
+	return binary.BigEndian.AppendUint64(b, uint64(s))
+}
+
+func versionAAD(record events.ID, version uint32) []byte {
+	b := make([]byte, 0, len(versionKeyContext)+20)
+	b = append(b, versionKeyContext...)
 	return appendName(b, record, version)
 }
 

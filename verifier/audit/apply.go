@@ -145,6 +145,9 @@ func (a *auditor) count(index uint64, e events.Event) {
 	}
 	r.Last = e.Time
 	r.ByType[e.Type]++
+	if _, restored := e.Data.(*events.LedgerRestored); restored {
+		r.Restored = append(r.Restored, index)
+	}
 	if keys := e.StatementKeys(); len(keys) > 0 {
 		announced := Announcement{Index: index}
 		for _, k := range keys {

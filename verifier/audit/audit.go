@@ -99,6 +99,7 @@ type Report struct {
 	Destroying    int              // records whose destruction is not complete
 	First, Last   events.Timestamp // times of the first and the last verified event
 	Announcements []Announcement   // of statement keys, oldest first
+	Restored      []uint64         // where the ledger was put back from a backup
 
 	Findings []Finding       // in the order of the log, at most MaxFindings
 	Counts   map[Code]uint64 // of all findings, also of those not held

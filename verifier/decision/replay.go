@@ -2,6 +2,7 @@ package decision
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/life"
@@ -21,9 +22,10 @@ func (e *WrongError) Error() string { return e.Why }
 // the log. Events that nobody decided pass: the opening of a ledger, a rotation of
 // keys, the completion of a destruction.
 //
-// A refusal does not say all of what was asked for: a version, a share, a
-// recipient, another patient, an end that made no sense. A refusal for one of those
-// reasons is taken at its word; it harms nobody but the one who was refused.
+// A refusal does not say all of what was asked for: a version, a recipient,
+// another patient, an end that made no sense. A refusal for one of those reasons is
+// taken at its word, unless what it does say is reason enough for another; it harms
+// nobody but the one who was refused.
 func Replay(s *life.State, index uint64, e events.Event) error {
 	claim, ok := claimOf(s, e)
 	if !ok {
@@ -33,19 +35,20 @@ func Replay(s *life.State, index uint64, e events.Event) error {
 		return &WrongError{Claimed: claim.outcome, Why: fmt.Sprintf(
 			"the decision was made on the state at %d, and not on the one before the event", claim.trace.Position)}
 	}
-	if !claim.outcome.Permit && untold[claim.outcome.Rule] {
-		return nil
-	}
 	claim.request.At = e.Time
 	right := claim.undecided(s)
 	if right.Rule == "" {
 		right = decideBy(claim.trace.Rules, s, claim.request)
 	}
+	// Under the older rules what is untold was not asked for last.
+	if claim.untold(claim.outcome) && (right.Permit || claim.untold(right) || claim.trace.Rules == life.Rules1) {
+		return nil
+	}
 	if right != claim.outcome {
 		return &WrongError{Claimed: claim.outcome, Right: right, Why: fmt.Sprintf("it was %s, the rules say it is %s", claim.outcome, right)}
 	}
 	if claim.elsewhere {
-		return &WrongError{Claimed: claim.outcome, Right: right, Why: "the record is kept by another organisation or department than the actor's"}
+		return &WrongError{Claimed: claim.outcome, Right: right, Why: "it is kept by another organisation or department than the actor's"}
 	}
 	return nil
 }
@@ -57,12 +60,41 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("refused (%.40s)", o.Rule)
 }
 
-// untold are the reasons for a refusal that rest on what a refusal does not say.
-var untold = map[string]bool{
-	RefusedUnknownRecord: true, RefusedUnknownVersion: true, RefusedUnknownShare: true,
-	RefusedUnknownRecipient: true, RefusedUntil: true, RefusedApprover: true,
-	RefusedUnknownPatient: true, RefusedErased: true, RefusedSamePerson: true,
-	RefusedUnknownMember: true, RefusedUnknownItem: true, RefusedNotProxy: true,
+// untold1 and untold2 are the reasons for a refusal that rest on what a refusal
+// does not say, under medledger-rules-1 whatever the action, and since then by it.
+// The newer rules ask for what is untold last: else a right refusal could not be
+// told from a false one.
+var (
+	untold1 = []string{
+		RefusedUnknownRecord, RefusedUnknownVersion, RefusedUnknownShare, RefusedUnknownRecipient,
+		RefusedUntil, RefusedApprover,
+	}
+	untold2 = map[events.Action][]string{
+		events.ActionIssueToken:      {RefusedUnknownMember, RefusedUntil},
+		events.ActionRevokeToken:     {RefusedRole, RefusedUnknownMember, RefusedUnknownItem},
+		events.ActionOriginate:       {RefusedUnknownPatient, RefusedErased},
+		events.ActionMergePatient:    {RefusedUnknownPatient, RefusedErased, RefusedSamePerson},
+		events.ActionRefile:          {RefusedUnknownPatient, RefusedErased, RefusedSamePerson},
+		events.ActionOpenCare:        {RefusedUnknownMember, RefusedUntil},
+		events.ActionCloseCare:       {RefusedUnknownItem},
+		events.ActionAppointProxy:    {RefusedUnknownMember, RefusedUntil},
+		events.ActionDismissProxy:    {RefusedNotProxy, RefusedUnknownItem},
+		events.ActionWithdrawConsent: {RefusedUnknownItem},
+		events.ActionAccess:          {RefusedUnknownVersion},
+		events.ActionDisclose:        {RefusedUnknownVersion, RefusedUnknownRecipient, RefusedUntil},
+	}
+)
+
+// untold reports whether an outcome of the request is a refusal that rests on what
+// a refusal does not say.
+func (c claim) untold(o Outcome) bool {
+	switch {
+	case o.Permit || c.outcome.Permit:
+		return false
+	case c.trace.Rules == life.Rules1:
+		return slices.Contains(untold1, o.Rule)
+	}
+	return slices.Contains(untold2[c.request.Action], o.Rule)
 }
 
 // claim is what an event says of its decision.
@@ -72,7 +104,7 @@ type claim struct {
 	trace     events.Decision
 	founder   bool // it registers the first administrator
 	machine   bool // it was done on the ledger's own machine
-	elsewhere bool // it originates a record that is not the actor's to keep
+	elsewhere bool // it makes a record or a patient that is not the actor's to keep
 }
 
 // undecided is the outcome of what nobody decides.
@@ -105,6 +137,9 @@ func claimOf(s *life.State, e events.Event) (claim, bool) {
 		c.machine = d.By.IsZero()
 	case *events.TokenRevoked:
 		c.machine = d.By.IsZero()
+	case *events.PatientRegistered:
+		actor, _ := s.Actor(d.Actor)
+		c.elsewhere = actor.Organisation != d.Organisation
 	case *events.RecordOriginated:
 		actor, _ := s.Actor(d.Actor)
 		c.elsewhere = actor.Organisation != d.Organisation || actor.Department != d.Department

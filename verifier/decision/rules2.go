@@ -19,11 +19,14 @@ import (
 //	own-token          anybody gives back a token of their own
 //	auditor            an auditor reads the statements of the log, the history of
 //	                   any record, and the accesses to any patient's records
-//	staff-registers    a clinician, a nurse or a clerk registers a patient
+//	staff-registers    a clinician, a nurse or a clerk registers a patient in their
+//	                   own organisation
 //	staff-finds        a clinician, a nurse or a clerk looks a patient up by an
 //	                   external identifier
-//	staff-merges       a clinician or a clerk says that two patients are one person
-//	staff-refiles      a clinician or a clerk files a record under another patient
+//	staff-merges       a clerk, or a clinician who has a care relationship with both,
+//	                   says that two patients are one person
+//	staff-refiles      a clerk, or a clinician who treats the patient, files a record
+//	                   under another patient
 //	admission          a clerk opens and closes care relationships of clinicians,
 //	                   nurses and departments
 //	referral           so does a clinician who has one themselves
@@ -42,7 +45,8 @@ import (
 //	proxy              so does a proxy whose scope says 'read' (FAMRQT, PATRQT)
 //	own-consent        a patient, or a proxy whose scope says 'consents', grants and
 //	                   withdraws consents
-//	staff-consents     a clinician or a clerk records what the patient said
+//	staff-consents     a clerk records that the patient agreed, a clinician or a clerk
+//	                   that they do not: nobody lets themselves in again
 //	staff-discloses    who treats the patient, or a clerk, discloses a record to a
 //	                   recipient for treatment, payment, public health or the law
 //	                   (TREAT, HPAYMT, PUBHLTH, HLEGAL); the first two only if
@@ -91,7 +95,7 @@ var rules2 = map[events.Action]rule2{
 	events.ActionCloseCare:       {office, question.closeCare},
 	events.ActionAppointProxy:    {[]events.Role{events.RoleClerk, events.RolePatient}, question.appoint},
 	events.ActionDismissProxy:    {append(slices.Clone(persons), events.RoleClerk), question.dismiss},
-	events.ActionGrantConsent:    {slices.Concat(office, persons), question.consent},
+	events.ActionGrantConsent:    {append(slices.Clone(persons), events.RoleClerk), question.consent},
 	events.ActionWithdrawConsent: {slices.Concat(office, persons), question.withdraw},
 
 	events.ActionOriginate:          {append(slices.Clone(clinicians), events.RoleDevice), question.originate},
@@ -218,25 +222,51 @@ func (q question) merge() Outcome {
 	if no != nil {
 		return *no
 	}
-	if p.Organisation != q.actor.Organisation {
+	switch {
+	case p.Organisation != q.actor.Organisation:
 		return refuse(RefusedOrganisation)
+	case q.is(events.RoleClinician) && !q.cares(p):
+		return refuse(RefusedNoRelationship)
 	}
-	return q.other(p, permit("staff-merges"))
-}
-
-// other permits what can be done with the other patient of the request. It is
-// asked last: a refusal does not tell who that is.
-func (q question) other(p *life.Patient, o Outcome) Outcome {
-	other, no := question{q.s, Request{Patient: q.r.Other}, q.actor}.patient()
+	other, no := q.other(p)
 	switch {
 	case no != nil:
 		return *no
-	case other.Organisation != q.actor.Organisation:
+	case q.is(events.RoleClinician) && !q.cares(other):
+		// Who merges a stranger into a patient of theirs would treat the stranger.
 		return refuse(RefusedUnknownPatient)
-	case p == other:
-		return refuse(RefusedSamePerson)
 	}
-	return o
+	return permit("staff-merges")
+}
+
+// other returns the other patient of the request. It is asked for last: a refusal
+// does not tell who that is.
+func (q question) other(p *life.Patient) (*life.Patient, *Outcome) {
+	other, no := question{q.s, Request{Patient: q.r.Other}, q.actor}.patient()
+	switch {
+	case no != nil:
+		return nil, no
+	case other.Organisation != q.actor.Organisation:
+		return nil, new(refuse(RefusedUnknownPatient))
+	case p == other:
+		return nil, new(refuse(RefusedSamePerson))
+	}
+	return other, nil
+}
+
+// cares reports whether the actor has a care relationship with a patient of their
+// own organisation.
+func (q question) cares(p *life.Patient) bool {
+	return p.Organisation == q.actor.Organisation && p.CaredForBy(q.r.Actor, q.actor, q.r.At)
+}
+
+// originated reports whether the actor's department originated a record of the
+// patient.
+func (q question) originated(p *life.Patient) bool {
+	return !q.actor.Department.IsZero() && slices.ContainsFunc(p.Records, func(id events.ID) bool {
+		r := q.s.Record(id)
+		return r != nil && r.Organisation == q.actor.Organisation && r.Department == q.actor.Department
+	})
 }
 
 func (q question) listRecords() Outcome {
@@ -247,7 +277,7 @@ func (q question) listRecords() Outcome {
 	if no != nil {
 		return *no
 	}
-	cares := p.CaredForBy(q.r.Actor, q.actor, q.r.At)
+	cares := q.cares(p)
 	switch {
 	case q.is(events.RoleClerk) && p.Organisation == q.actor.Organisation:
 		return permit("front-desk")
@@ -255,14 +285,14 @@ func (q question) listRecords() Outcome {
 		return refuse(RefusedOrganisation)
 	case q.r.Purpose != events.PurposeTreatment:
 		return refuse(RefusedPurpose)
+	case !cares && !q.originated(p):
+		return refuse(RefusedNoRelationship)
 	case p.Refuses(events.PurposeTreatment):
 		return refuse(RefusedConsent)
 	case cares:
 		return permit("treatment")
-	case !q.actor.Department.IsZero():
-		return permit("department")
 	}
-	return refuse(RefusedNoRelationship)
+	return permit("department")
 }
 
 // Listed reports whether a record is in the list that a rule permitted an actor.
@@ -294,11 +324,11 @@ func (q question) desk() (rule string, p *life.Patient, no *Outcome) {
 	switch {
 	case no != nil:
 		return "", nil, no
-	case q.is(events.RoleClerk) && p.Organisation == q.actor.Organisation:
-		return "admission", p, nil
-	case q.is(events.RoleClerk):
+	case p.Organisation != q.actor.Organisation:
 		return "", nil, new(refuse(RefusedOrganisation))
-	case p.CaredForBy(q.r.Actor, q.actor, q.r.At):
+	case q.is(events.RoleClerk):
+		return "admission", p, nil
+	case q.cares(p):
 		return "referral", p, nil
 	}
 	return "", nil, new(refuse(RefusedNoRelationship))
@@ -518,7 +548,7 @@ func (q question) history() Outcome {
 }
 
 func (q question) refile() Outcome {
-	record, no := q.kept()
+	record, no := q.office()
 	if no != nil {
 		return *no
 	}
@@ -527,7 +557,19 @@ func (q question) refile() Outcome {
 		return o
 	}
 	_, p := q.s.Person(record.Patient)
-	return q.other(p, o)
+	if _, no := q.other(p); no != nil {
+		return *no
+	}
+	return o
+}
+
+// office returns the record if the actor is a clerk of the organisation that keeps
+// it, or treats the patient.
+func (q question) office() (*life.Record, *Outcome) {
+	if q.is(events.RoleClerk) {
+		return q.kept()
+	}
+	return q.treats()
 }
 
 // agreed checks that the patient has not withdrawn consent to a purpose that
@@ -538,14 +580,9 @@ func (q question) agreed(record *life.Record, purpose events.Purpose) bool {
 }
 
 func (q question) disclose() Outcome {
-	record, no := q.kept()
+	record, no := q.office()
 	if no != nil {
 		return *no
-	}
-	if q.is(events.RoleClinician) {
-		if _, no := q.treats(); no != nil {
-			return *no
-		}
 	}
 	o := q.living(record, "staff-discloses")
 	recipient, ok := q.s.Actor(q.r.Recipient)

@@ -50,8 +50,11 @@ func (s *State) Apply(index uint64, e events.Event) error {
 // Touched returns the actors, patients and records that an event, once it is
 // applied, may have changed.
 func Touched(e events.Event) []events.ID {
-	if merged, ok := e.Data.(*events.PatientMerged); ok {
-		return []events.ID{e.Subject, merged.Into}
+	switch d := e.Data.(type) {
+	case *events.PatientMerged:
+		return []events.ID{e.Subject, d.Into}
+	case *events.RecordOriginated:
+		return []events.ID{e.Subject, d.Patient} // who may begin with it
 	}
 	return []events.ID{e.Subject}
 }
@@ -297,6 +300,9 @@ func (s *State) refile(index uint64, id events.ID, r *Record, d *events.RecordRe
 	s.unfile(id, r)
 	r.Patient = d.Patient
 	s.file(id, r)
+	// Whoever asked for its destruction asked for that of another's record.
+	delete(s.destructions, r.Destruction)
+	r.Destruction, r.Requester, r.Ground = events.ID{}, events.ID{}, ""
 	return nil
 }
 

@@ -36,10 +36,11 @@
 //	                   begins, and ends once
 //	token              a token is new when it is issued, and is revoked once
 //	destruction        a destruction is asked for once at a time, starts as it was
-//	                   asked for and is approved by somebody else; it names all of
-//	                   the record's versions, and its completion names the
-//	                   destruction that was started and at least as many keys as
-//	                   there were versions
+//	                   asked for and is approved by somebody else; once the record
+//	                   is filed under another patient it has to be asked for again;
+//	                   it names all of the record's versions, and its completion
+//	                   names the destruction that was started and at least as many
+//	                   keys as there were versions
 //	key                a rotation of statement keys names the announcement it replaces
 //	restored           a ledger is restored to the size that it then has
 //

@@ -132,21 +132,24 @@ func serve(t *testing.T, files audittest.Files, before func(http.ResponseWriter,
 const golden = `VERIFIED
 
   origin        clinic.example/ledger
-  events        22, all signed, all included
+  events        25, all signed, all included
                 every life legal, every decision right
-  tree root     bVddx7JeapwU35Y/h77jtOb5BCm6TtcLnv2ho6b6JRQ=
+  tree root     sx7fOjw1e44OuqXS15I8X13WGHabQvaXsVer4Q5bUu4=
   kept          the log extends the kept checkpoint of 12 events
   records       2, 1 of them destroyed
   actors        5
   from          2026-03-01T08:00:01.000000Z
-  to            2026-03-01T08:00:22.000000Z
+  to            2026-03-01T08:00:25.000000Z
   signing keys  4dVGuxw4Kcg, from index 0
-                Sp29qpcWYwk, from index 13
+                Sp29qpcWYwk, from index 15
   by type       medledger.access.refused.v1                     2
                 medledger.actor.registered.v2                   5
+                medledger.destruction.requested.v1              1
                 medledger.destruction.started.v1                1
                 medledger.ledger.key-rotated.v1                 1
                 medledger.ledger.opened.v1                      1
+                medledger.patient.care-opened.v1                1
+                medledger.patient.registered.v1                 1
                 medledger.record.accessed.v1                    3
                 medledger.record.amended.v1                     2
                 medledger.record.destroyed.v1                   1
@@ -180,20 +183,20 @@ func TestKeep(t *testing.T) {
 	if err != nil || !bytes.Equal(data, p.served["checkpoint"]) {
 		t.Fatalf("kept %q, error %v", data, err)
 	}
-	p.Access(p.Events[7].Subject)
+	p.Access(p.Events[9].Subject)
 	longer := serve(t, p.Serve(), nil)
 	run(t, still(), "log", "--vkey", p.vkey, "--url", longer, "--checkpoint", kept, "--keep", kept).
-		want(t, medverify.Verified, "extends the kept checkpoint of 22 events")
+		want(t, medverify.Verified, "extends the kept checkpoint of 25 events")
 	run(t, still(), "log", "--vkey", p.vkey, "--export", p.export, "--checkpoint", kept).
-		want(t, medverify.FoundFalse, "kept-larger", "covers 23 statements, the log has only 22 left")
+		want(t, medverify.FoundFalse, "kept-larger", "covers 26 statements, the log has only 25 left")
 
 	other := audittest.New("a").Open().Fill(30)
 	o := run(t, still(), "log", "--vkey", p.vkey, "--url", serve(t, other.Serve(), nil), "--checkpoint", kept, "--keep", kept)
-	o.want(t, medverify.FoundFalse, "kept-fork", "signed two histories", "kept checkpoint: clinic.example/ledger 23", " checkpoint: clinic.example/ledger 30")
+	o.want(t, medverify.FoundFalse, "kept-fork", "signed two histories", "kept checkpoint: clinic.example/ledger 26", " checkpoint: clinic.example/ledger 30")
 	if left, err := filepath.Glob(filepath.Join(p.folder, ".medverify-*")); err != nil || len(left) > 0 {
 		t.Errorf("temporary files are left: %v, %v", left, err)
 	}
-	if data, err := os.ReadFile(kept); err != nil || !strings.Contains(string(data), "\n23\n") {
+	if data, err := os.ReadFile(kept); err != nil || !strings.Contains(string(data), "\n26\n") {
 		t.Errorf("a log that was found false replaced the kept checkpoint: %q, %v", data, err)
 	}
 }
@@ -202,18 +205,18 @@ func TestLogFoundFalse(t *testing.T) {
 	p := newPlace(t)
 	forged := audittest.New("a")
 	forged.Story()
-	forged.Statements[8] = bytes.Replace(forged.Statements[8], []byte(`"version":1`), []byte(`"version":2`), 1)
+	forged.Statements[10] = bytes.Replace(forged.Statements[10], []byte(`"version":1`), []byte(`"version":2`), 1)
 	url := serve(t, forged.Serve(), nil)
 	o := run(t, still(), "log", "--vkey", p.vkey, "--url", url)
-	o.want(t, medverify.FoundFalse, "FOUND FALSE: 1 finding", "1. statement-signature at index 8",
-		"event "+p.Events[8].ID.String()+", medledger.record.accessed.v1",
-		"leaf hash: "+proof.LeafHash(forged.Statements[8]).String(),
-		"Checked 22 of the 22 events that the checkpoint promises.")
+	o.want(t, medverify.FoundFalse, "FOUND FALSE: 1 finding", "1. statement-signature at index 10",
+		"event "+p.Events[10].ID.String()+", medledger.record.accessed.v1",
+		"leaf hash: "+proof.LeafHash(forged.Statements[10]).String(),
+		"Checked 25 of the 25 events that the checkpoint promises.")
 	// The statement is there to be cut out and decoded.
 	_, text, _ := strings.Cut(o.out, "statement:\n")
 	text, _, _ = strings.Cut(text, "\n\n")
 	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
-	if err != nil || !bytes.Equal(raw, forged.Statements[8]) {
+	if err != nil || !bytes.Equal(raw, forged.Statements[10]) {
 		t.Errorf("the statement's evidence is not the statement: %v", err)
 	}
 	if o.errout != "" {
@@ -229,7 +232,7 @@ func TestLogFoundFalseOffline(t *testing.T) {
 	}
 	cut := write(t, filepath.Join(p.folder, "cut.tar"), data[:len(data)-3000])
 	run(t, still(), "log", "--vkey", p.vkey, "--export", cut).
-		want(t, medverify.FoundFalse, "export-truncated", "it has 0 of the 22 statements that its checkpoint promises")
+		want(t, medverify.FoundFalse, "export-truncated", "it has 0 of the 25 statements that its checkpoint promises")
 	if err := os.Remove(filepath.Join(p.dir, "store", "00000000000000000020.seg")); err != nil {
 		t.Fatal(err)
 	}
@@ -245,11 +248,11 @@ func TestLogFoundFalseOffline(t *testing.T) {
 func TestManyFindings(t *testing.T) {
 	p := newPlace(t)
 	h := audittest.New("a").Open().Fill(200)
-	for i := 6; i < 200; i++ {
-		h.Statements[i] = bytes.Replace(h.Statements[i], []byte(`"medledger-rules-1"`), []byte(`"medledger-rules-2"`), 1)
+	for i := audittest.Opened; i < 200; i++ {
+		h.Statements[i] = bytes.Replace(h.Statements[i], []byte(`"medledger-rules-2"`), []byte(`"medledger-rules-1"`), 1)
 	}
 	o := run(t, still(), "log", "--vkey", p.vkey, "--url", serve(t, h.Serve(), nil))
-	o.want(t, medverify.FoundFalse, "FOUND FALSE: 194 findings", "40. statement-signature", "statement-signature 194")
+	o.want(t, medverify.FoundFalse, "FOUND FALSE: 192 findings", "40. statement-signature", "statement-signature 192")
 	if strings.Contains(o.out, "\n41.") || strings.Count(o.out, "leaf hash:") != 10 {
 		t.Errorf("findings are not limited:\n%s", o.out)
 	}
@@ -269,7 +272,7 @@ func TestCouldNotCheck(t *testing.T) {
 	missing := audittest.New("a")
 	missing.Story()
 	withoutTile := missing.Serve()
-	delete(withoutTile, "tile/0/000.p/22")
+	delete(withoutTile, "tile/0/000.p/25")
 	for name, c := range map[string]struct {
 		args []string
 		want string
@@ -299,7 +302,7 @@ func TestCouldNotCheck(t *testing.T) {
 		"URL without a host":   {[]string{"log", "--vkey", p.vkey, "--url", "clinic.example/log"}, "is not of the form"},
 		"server is not there":  {[]string{"log", "--vkey", p.vkey, "--url", closed.URL}, "cannot be reached"},
 		"server has no log":    {[]string{"log", "--vkey", p.vkey, "--url", serve(t, nil, nil)}, "is --url the address"},
-		"server lacks a tile":  {[]string{"log", "--vkey", p.vkey, "--url", serve(t, withoutTile, nil)}, "tile/0/000.p/22: 404 Not Found"},
+		"server lacks a tile":  {[]string{"log", "--vkey", p.vkey, "--url", serve(t, withoutTile, nil)}, "tile/0/000.p/25: 404 Not Found"},
 		"server wants a token": {[]string{"log", "--vkey", p.vkey, "--url", status(401)}, "give one with --token-file"},
 		"server is broken":     {[]string{"log", "--vkey", p.vkey, "--url", status(500)}, "500 Internal Server Error"},
 		"server answers 302":   {[]string{"log", "--vkey", p.vkey, "--url", status(302)}, "the server redirects"},
@@ -371,6 +374,90 @@ func TestToken(t *testing.T) {
 	run(t, still(), "log", "--vkey", p.vkey, "--url", url).want(t, medverify.CouldNotCheck, "403 Forbidden")
 }
 
+// TestTokenForEntries reads a log as a ledger serves it: the checkpoint and the
+// tiles to everybody, the entries to an auditor's token.
+func TestTokenForEntries(t *testing.T) {
+	p := newPlace(t)
+	token := write(t, filepath.Join(p.folder, "token"), []byte("auditors-secret\n"))
+	wrong := write(t, filepath.Join(p.folder, "wrong"), []byte("clerks-secret\n"))
+	guard := func(w http.ResponseWriter, r *http.Request) bool {
+		entries := strings.HasPrefix(r.URL.Path, "/log/tile/entries/")
+		switch auth := r.Header.Get("Authorization"); {
+		case entries && auth == "":
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.WriteHeader(http.StatusUnauthorized)
+		case entries && auth != "Bearer auditors-secret":
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			return false
+		}
+		return true
+	}
+	url := serve(t, p.served, guard)
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   string
+	}{
+		"the auditor's": {[]string{"--token-file", token}, medverify.Verified, "events 25, all signed"},
+		"none":          {nil, medverify.CouldNotCheck, "401 Unauthorized: the server wants a token that may read the log; give one with --token-file"},
+		"another's":     {[]string{"--token-file", wrong}, medverify.CouldNotCheck, "403 Forbidden: the server wants a token that may read the log; give one with --token-file"},
+		"a folder":      {[]string{"--token-file", p.folder}, medverify.CouldNotCheck, "reading the token"},
+	} {
+		o := run(t, still(), append([]string{"log", "--vkey", p.vkey, "--url", url}, c.args...)...)
+		o.want(t, c.status, c.want)
+		if strings.Contains(o.out+o.errout, "-secret") {
+			t.Errorf("%s: the token is printed: %s%s", name, o.out, o.errout)
+		}
+	}
+}
+
+// TestTokenStaysHome lets a server redirect to another, and the connection fail:
+// nobody else gets the token, and no error has it.
+func TestTokenStaysHome(t *testing.T) {
+	p := newPlace(t)
+	token := write(t, filepath.Join(p.folder, "token"), []byte("secret-of-one\n"))
+	other := serve(t, p.served, func(_ http.ResponseWriter, r *http.Request) bool {
+		t.Errorf("the other server is asked for %s, with %q", r.URL.Path, r.Header.Get("Authorization"))
+		return false
+	})
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		url := serve(t, p.served, func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, other+strings.TrimPrefix(r.URL.Path, "/log"), status)
+			return true
+		})
+		o := run(t, still(), "log", "--vkey", p.vkey, "--url", url, "--token-file", token)
+		o.want(t, medverify.CouldNotCheck, "the server redirects; give the address that it redirects to as --url")
+		if strings.Contains(o.errout, "secret-of-one") {
+			t.Errorf("the token is printed: %s", o.errout)
+		}
+	}
+	broken := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer broken.Close()
+	o := run(t, still(), "log", "--vkey", p.vkey, "--url", broken.URL, "--token-file", token)
+	o.want(t, medverify.CouldNotCheck, "cannot be reached")
+	if strings.Contains(o.errout, "secret-of-one") {
+		t.Errorf("the token is printed: %s", o.errout)
+	}
+	bad := write(t, filepath.Join(p.folder, "bad"), []byte("secret-of-one and more\n"))
+	o = run(t, still(), "log", "--vkey", p.vkey, "--url", other, "--token-file", bad)
+	o.want(t, medverify.CouldNotCheck, "holds no token")
+	if strings.Contains(o.errout, "secret-of-one") {
+		t.Errorf("the token is printed: %s", o.errout)
+	}
+}
+
+// TestRestored says where a log was put back from a backup.
+func TestRestored(t *testing.T) {
+	h := audittest.New("a").Open()
+	h.Restore()
+	h.Fill(20)
+	h.Restore()
+	vkey := write(t, filepath.Join(t.TempDir(), "vkey"), []byte(h.VKey))
+	o := run(t, still(), "log", "--vkey", vkey, "--url", serve(t, h.Serve(), nil))
+	o.want(t, medverify.Verified, "restored from a backup of 8 events, at index 8 from a backup of 20 events, at index 20 records")
+}
+
 // TestProgress lets the clock run: progress appears on a terminal after a
 // second, and is gone at the end.
 func TestProgress(t *testing.T) {
@@ -430,8 +517,8 @@ func prove(t *testing.T, h *audittest.History, i int) *receipt.Receipt {
 	}
 	own := proved(i)
 	r := &receipt.Receipt{Status: receipt.StatusProved, Statement: own.Statement, Proof: own.Proof, Announcements: []receipt.ProvedStatement{proved(0)}}
-	if i > 13 {
-		r.Announcements = append(r.Announcements, proved(13))
+	if i > 15 {
+		r.Announcements = append(r.Announcements, proved(15))
 	}
 	return r
 }
@@ -461,15 +548,15 @@ func TestReceipt(t *testing.T) {
 		digest := sha256.Sum256(text)
 		return write(t, filepath.Join(p.folder, base64.RawURLEncoding.EncodeToString(digest[:])), text)
 	}
-	e := p.Events[15]
-	run(t, still(), "receipt", "--vkey", p.vkey, save(prove(t, p.History, 15))).want(t, medverify.Verified,
+	e := p.Events[17]
+	run(t, still(), "receipt", "--vkey", p.vkey, save(prove(t, p.History, 17))).want(t, medverify.Verified,
 		"VERIFIED", "origin clinic.example/ledger", "event "+e.ID.String(), "type "+string(e.Type),
-		"subject "+e.Subject.String(), "time "+e.Time.String(), "index 15", "checkpoint of 22 events, root bVddx7Jea")
+		"subject "+e.Subject.String(), "time "+e.Time.String(), "index 17", "checkpoint of 25 events, root sx7fOjw1e")
 
-	forged := prove(t, p.History, 15)
-	forged.Statement = p.Statements[14]
+	forged := prove(t, p.History, 17)
+	forged.Statement = p.Statements[16]
 	run(t, still(), "receipt", "--vkey", p.vkey, save(forged)).want(t, medverify.FoundFalse, "FOUND FALSE", "does not verify")
 	run(t, still(), "receipt", "--vkey", p.vkey, p.vkey).want(t, medverify.FoundFalse, "malformed receipt")
-	promised := &receipt.Receipt{Status: receipt.StatusPromised, Statement: p.Statements[15]}
+	promised := &receipt.Receipt{Status: receipt.StatusPromised, Statement: p.Statements[17]}
 	run(t, still(), "receipt", "--vkey", p.vkey, save(promised)).want(t, medverify.CouldNotCheck, "only promised")
 }

@@ -40,6 +40,13 @@ func goodReport(r *audit.Report, kept string, took time.Duration) string {
 	if r.Kept != nil {
 		t.row("kept", fmt.Sprintf("the log extends the kept checkpoint of %s events", count(r.Kept.Size)))
 	}
+	for i, index := range r.Restored {
+		name := ""
+		if i == 0 {
+			name = "restored"
+		}
+		t.row(name, fmt.Sprintf("from a backup of %s events, at index %s", count(index), count(index)))
+	}
 	t.row("records", records(r))
 	t.row("actors", count(uint64(r.Actors)))
 	if r.Checkpoint.Size > 0 {

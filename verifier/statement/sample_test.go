@@ -46,7 +46,7 @@ func samples() []sample {
 	joined.Correlation, joined.Causation = id(0xc1), id(0xc2)
 	late := access
 	late.Time = events.At(time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC))
-	return []sample{
+	return append([]sample{
 		{"ledger opened", opened(signer(1).JWK(), signer(2).JWK())},
 		{"keys rotated", event(0x11, &events.KeyRotated{Previous: 0, StatementKeys: []events.StatementKey{signer(3).JWK()}})},
 		{"actor registered", event(0x12, &events.ActorRegistered{By: id(0xa2), Decision: decision, Department: id(0xa3), Organisation: id(0xa4), Role: events.RoleClinician})},
@@ -69,6 +69,45 @@ func samples() []sample {
 			Actor: id(0xa1), Approver: id(0xa8), Decision: decision, Destruction: id(0xa9), Ground: events.GroundPatientRequest, Versions: 2,
 		})},
 		{"record destroyed", event(0x1c, &events.RecordDestroyed{Custody: events.CustodyFile, Destruction: id(0xa9), Keys: 2, Method: events.MethodCryptographicErase})},
+	}, laterSamples()...)
+}
+
+// laterSamples returns those of the types that came with medledger-rules-2. They
+// follow the others so that the vectors before them keep their places.
+func laterSamples() []sample {
+	decision := events.Decision{Position: 42, Rule: "treatment", Rules: "medledger-rules-2"}
+	digest := events.Digest(bytes.Repeat([]byte{0x3e}, 32))
+	until := start.Add(24 * time.Hour)
+	return []sample{
+		{"ledger restored", event(0x20, &events.LedgerRestored{Size: 43})},
+		{"log read", event(0x21, &events.LogRead{Actor: id(0xa1), Decision: decision})},
+		{"token issued", event(0x22, &events.TokenIssued{By: id(0xa2), Decision: decision, Digest: digest, Expires: until, Token: id(0xb0)})},
+		{"token issued on the machine", event(0x23, &events.TokenIssued{Decision: decision, Digest: digest, Expires: until, Token: id(0xb0)})},
+		{"token revoked", event(0x24, &events.TokenRevoked{By: id(0xa2), Decision: decision, Token: id(0xb0)})},
+		{"patient registered", event(0x25, &events.PatientRegistered{Actor: id(0xa1), Commitment: digest, Decision: decision, Organisation: id(0xa4)})},
+		{"patient merged", event(0x26, &events.PatientMerged{Actor: id(0xa1), Decision: decision, Into: id(0xa5)})},
+		{"patient erased", event(0x27, &events.PatientErased{Custody: events.CustodyFile, Method: events.MethodCryptographicErase})},
+		{"patient queried", event(0x28, &events.PatientQueried{Actor: id(0xa1), Decision: decision, Purpose: events.PurposeTreatment, Query: events.QueryIdentifier})},
+		{"care opened, by an actor", event(0x29, &events.CareOpened{Actor: id(0xa1), Decision: decision, Member: id(0xa8), Relationship: id(0xb1), Until: until})},
+		{"care opened, by a department", event(0x2a, &events.CareOpened{Actor: id(0xa1), Decision: decision, Department: id(0xa3), Relationship: id(0xb1)})},
+		{"care closed", event(0x2b, &events.CareClosed{Actor: id(0xa1), Decision: decision, Relationship: id(0xb1)})},
+		{"proxy appointed", event(0x2c, &events.ProxyAppointed{
+			Actor: id(0xa1), Appointment: id(0xb2), Decision: decision, Proxy: id(0xb3), Until: until,
+			Scope: []events.ProxyScope{events.ProxyConsents, events.ProxyDestruction, events.ProxyRead},
+		})},
+		{"proxy dismissed", event(0x2d, &events.ProxyDismissed{Actor: id(0xa1), Appointment: id(0xb2), Decision: decision})},
+		{"consent granted", event(0x2e, &events.ConsentGranted{Actor: id(0xa1), Consent: id(0xb4), Decision: decision, Purpose: events.PurposeResearch})},
+		{"consent withdrawn", event(0x2f, &events.ConsentWithdrawn{Actor: id(0xa1), Consent: id(0xb4), Decision: decision, Purpose: events.PurposeResearch})},
+		{"implied consent withdrawn", event(0x30, &events.ConsentWithdrawn{Actor: id(0xa1), Decision: decision, Purpose: events.PurposeTreatment})},
+		{"record refiled", event(0x31, &events.RecordRefiled{Actor: id(0xa1), Decision: decision, From: id(0xa5), Patient: id(0xb5)})},
+		{"history read", event(0x32, &events.HistoryRead{Actor: id(0xa1), Decision: decision})},
+		{"delivery failed", event(0x33, &events.DeliveryFailed{Actor: id(0xa1), Reason: events.FailureRightEnded, Release: id(0x17)})},
+		{"access refused under a share", event(0x34, &events.AccessRefused{Action: events.ActionReceive, Actor: id(0xa6), Decision: decision, Share: id(0xa7)})},
+		{"share acknowledged", event(0x35, &events.ShareAcknowledged{Actor: id(0xa6), Decision: decision, Share: id(0xa7)})},
+		{"share ended", event(0x36, &events.ShareEnded{Actor: id(0xa1), Decision: decision, Share: id(0xa7)})},
+		{"destruction requested", event(0x37, &events.DestructionRequested{
+			Actor: id(0xa1), Decision: decision, Destruction: id(0xa9), Ground: events.GroundRetentionEnded,
+		})},
 	}
 }
 

@@ -38,9 +38,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 )
@@ -148,7 +150,8 @@ func (s Sources) flags() []value {
 
 // defaultCustody puts the secrets beside the data folder.
 func (c *Config) defaultCustody() {
-	if dir := strings.TrimRight(c.Dir, `/`+string(filepath.Separator)); c.Custody == "" && dir != "" {
+	separator := func(r rune) bool { return r < utf8.RuneSelf && os.IsPathSeparator(uint8(r)) }
+	if dir := strings.TrimRightFunc(c.Dir, separator); c.Custody == "" && dir != "" {
 		c.Custody = dir + ".custody"
 	}
 }

@@ -154,7 +154,7 @@ func TestRefusals(t *testing.T) {
 		{file: "max-batch: 4294967297", want: "whole number"},
 		{file: "grace: 10", want: "give a duration from 100ms to 1h, such as"},
 		{file: "grace: 0s", want: "give a duration"},
-		{file: "token-lifetime: 3651d", want: "from 1m to 3650d"},
+		{file: "token-lifetime: 732d", want: "from 1m to 731d"},
 		{file: "token-lifetime: 1.5d", want: "give a duration"},
 		{file: "token-lifetime: 9999999999999999999d", want: "give a duration"},
 		{file: "log-level: INFO", want: "give one of debug, info, warn, error"},

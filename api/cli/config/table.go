@@ -62,7 +62,7 @@ var table = []setting{
 	{"log-format", "FORM", "form", "text", "the form of the messages: text or json",
 		func(c *Config) field { return choice{&c.LogFormat, []string{"text", "json"}} }},
 	{"token-lifetime", "TIME", "duration", "365d", "time for which a new token is good; whole days, or a form like 12h30m",
-		func(c *Config) field { return duration{&c.TokenLifetime, time.Minute, 3650 * day} }},
+		func(c *Config) field { return duration{&c.TokenLifetime, time.Minute, 731 * day} }},
 }
 
 // find returns the setting of a name, or nil.

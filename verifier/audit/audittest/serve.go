@@ -9,7 +9,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/segment"
 )
@@ -92,18 +91,7 @@ func (h *History) Folder(perSegment int) Files {
 func (h *History) Records() []segment.Record {
 	records := make([]segment.Record, len(h.Events))
 	for i, e := range h.Events {
-		kind := "record-"
-		switch d := e.Data.(type) {
-		case *events.LedgerOpened, *events.KeyRotated:
-			kind = "ledger-"
-		case *events.ActorRegistered:
-			kind = "actor-"
-		case *events.AccessRefused:
-			if d.Actor == e.Subject {
-				kind = "actor-"
-			}
-		}
-		records[i] = segment.Record{ID: e.ID, Stream: kind + e.Subject.String(), Statement: h.Statements[i]}
+		records[i] = segment.Record{ID: e.ID, Stream: e.Stream(), Statement: h.Statements[i]}
 	}
 	return records
 }

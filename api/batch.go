@@ -1,0 +1,128 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/medledger/medledger/api/client"
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/verifier/receipt"
+)
+
+// outcome is what became of an item of a batch.
+type outcome struct {
+	result  *ledger.Result
+	proved  *receipt.Receipt
+	problem *problem
+}
+
+// createRecords stores the records of a batch all at once, so that one turn of the
+// ledger, or few, take them.
+func (c *call) createRecords() error {
+	var in client.Batch
+	if err := c.json(&in); err != nil {
+		return err
+	}
+	if n := len(in.Records); n == 0 || n > c.h.Limits.Batch {
+		return &problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("a batch of %d records, want 1 to %d", n, c.h.Limits.Batch)}
+	}
+	if !c.mayAsk(events.ActionOriginate) {
+		// One refusal says it; nobody fills the log with a thousand.
+		o := ledger.Origination{Patient: in.Records[0].Patient}
+		_, err := c.h.Ledger.Originate(c.Context(), c.command, o, http.NoBody)
+		return err
+	}
+	outcomes := make([]outcome, len(in.Records))
+	var items sync.WaitGroup
+	for i := range in.Records {
+		items.Go(func() { outcomes[i] = c.item(i, &in.Records[i]) })
+	}
+	items.Wait()
+	body, err := appendOutcomes(nil, outcomes)
+	if err != nil {
+		return err
+	}
+	sendBytes(c.w, http.StatusOK, body)
+	return nil
+}
+
+// item stores a record of a batch.
+func (c *call) item(i int, in *client.BatchItem) outcome {
+	result, err := c.originate(i, in)
+	if err != nil {
+		p, internal := problemOf(c.explain(err))
+		if internal {
+			c.h.Logger.ErrorContext(c.Context(), "an item of a batch failed", "request", c.command.Correlation, "error", err)
+		}
+		return outcome{problem: p}
+	}
+	proved, err := result.Receipt(c.Context())
+	if err != nil {
+		p, _ := problemOf(err)
+		return outcome{problem: p}
+	}
+	return outcome{result: result, proved: proved}
+}
+
+func (c *call) originate(i int, in *client.BatchItem) (*ledger.Result, error) {
+	if err := checkContentType(in.ContentType); err != nil {
+		return nil, err
+	}
+	bad := ""
+	switch {
+	case !in.Kind.Valid():
+		bad = "the member kind has a code that is not known"
+	case !in.Confidentiality.Valid():
+		bad = "the member confidentiality has a code that is not known"
+	case in.Content != nil && in.Text != "":
+		bad = "an item has a content or a text"
+	case int64(len(in.Content)+len(in.Text)) > c.h.Limits.Content:
+		return nil, bodyProblem(&http.MaxBytesError{Limit: c.h.Limits.Content})
+	}
+	if bad != "" {
+		return nil, &problem{Status: http.StatusBadRequest, Detail: bad}
+	}
+	var content io.Reader = bytes.NewReader(in.Content)
+	if in.Text != "" {
+		content = strings.NewReader(in.Text)
+	}
+	return c.h.Ledger.Originate(c.Context(), c.step(strconv.Itoa(i)), ledger.Origination{
+		Patient: in.Patient, Kind: in.Kind, Confidentiality: in.Confidentiality, ContentType: in.ContentType,
+	}, content)
+}
+
+// receiptBytes is about how long a receipt in JSON is.
+const receiptBytes = 3 << 10
+
+// appendOutcomes appends client.BatchResults as encoding/json would write them.
+func appendOutcomes(b []byte, outcomes []outcome) ([]byte, error) {
+	if b == nil {
+		b = make([]byte, 0, receiptBytes*len(outcomes))
+	}
+	var encoder receipts
+	b = append(b, `{"results":[`...)
+	for i, o := range outcomes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if o.problem != nil {
+			text, err := json.Marshal(client.BatchResult{Status: o.problem.Status, Problem: o.problem.whole()})
+			if err != nil {
+				return nil, fmt.Errorf("writing an answer: %w", err)
+			}
+			b = append(b, text...)
+			continue
+		}
+		b = append(b, `{"status":201,`...)
+		b = encoder.appendVersion(b, o.result, 1, o.proved)
+		b = append(b, '}')
+	}
+	return append(b, "]}\n"...), nil
+}

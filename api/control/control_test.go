@@ -1,0 +1,140 @@
+package control_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/medledger/medledger/api/control"
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
+)
+
+// fake is a ledger that remembers what it was asked.
+type fake struct {
+	folder        string
+	administrator events.ID
+	lifetime      time.Duration
+	err           error
+}
+
+func (f *fake) Backup(_ context.Context, folder string) (*ledger.Manifest, error) {
+	f.folder = folder
+	return &ledger.Manifest{Format: 1, Origin: "clinic.example", Size: 7}, f.err
+}
+
+func (f *fake) IssueOnTheMachine(_ context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error) {
+	f.administrator, f.lifetime = administrator, lifetime
+	return &ledger.Result{Index: 9}, "mlt_secret", f.err
+}
+
+func serve(t *testing.T, f *fake) (dir string, s *control.Server) {
+	t.Helper()
+	dir = t.TempDir()
+	s, err := control.Serve(dir, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return dir, s
+}
+
+func TestCommands(t *testing.T) {
+	f := new(fake)
+	dir, _ := serve(t, f)
+	m, err := control.Backup(t.Context(), dir, "elsewhere")
+	if err != nil || m.Size != 7 || !filepath.IsAbs(f.folder) || filepath.Base(f.folder) != "elsewhere" {
+		t.Errorf("backup to %q: %+v, %v", f.folder, m, err)
+	}
+	admin := events.MustNewID()
+	issued, err := control.Token(t.Context(), dir, admin, time.Hour)
+	if err != nil || issued.Secret != "mlt_secret" || issued.Index != 9 || f.administrator != admin || f.lifetime != time.Hour {
+		t.Errorf("token for %v: %+v, %v", f.administrator, issued, err)
+	}
+	f.err = errors.New("the disk is full")
+	if _, err := control.Backup(t.Context(), dir, "elsewhere"); err == nil || err.Error() != "the disk is full" {
+		t.Errorf("a failed backup: %v", err)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	dir, s := serve(t, new(fake))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "control.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the control file is left: %v", err)
+	}
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range map[string]string{
+		"none":           "",
+		"damaged":        "{",
+		"left by crash":  `{"address":"` + gone.Addr().String() + `","secret":"x"}`,
+		"other machine":  `{"address":"192.0.2.1:80","secret":"x"}`,
+		"without a port": `{"address":"127.0.0.1","secret":"x"}`,
+	} {
+		if file != "" {
+			if err := os.WriteFile(filepath.Join(dir, "control.json"), []byte(file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := control.Token(t.Context(), dir, events.ID{}, time.Hour); !errors.Is(err, control.ErrNoServer) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestStrangers: whoever finds the port but cannot read the file gets nothing.
+func TestStrangers(t *testing.T) {
+	f := new(fake)
+	dir, _ := serve(t, f)
+	info, err := os.Stat(filepath.Join(dir, "control.json"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the control file has mode %v, %v", info.Mode(), err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "control.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var meeting struct{ Address, Secret string }
+	if err := json.Unmarshal(raw, &meeting); err != nil || len(meeting.Secret) != 43 {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	for name, header := range map[string]string{
+		"nothing": "", "another secret": "Bearer " + strings.Repeat("A", 43), "half of it": "Bearer " + meeting.Secret[:20],
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+meeting.Address+"/token", strings.NewReader(`{"lifetime":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", header)
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusForbidden || f.lifetime != 0 {
+			t.Errorf("%s: %s", name, answer.Status)
+		}
+	}
+	// A server that took the port of a dead one does not know the secret.
+	if err := os.WriteFile(filepath.Join(dir, "control.json"), []byte(`{"address":"`+meeting.Address+`","secret":"old"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Token(t.Context(), dir, events.ID{}, time.Hour); !errors.Is(err, control.ErrNoServer) {
+		t.Errorf("with an old secret: %v", err)
+	}
+}

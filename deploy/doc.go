@@ -1,0 +1,6 @@
+// Package deploy has no code: its folder is what brings medledger to those who
+// run it, and its tests hold that against the program.
+//
+//	release.sh   builds the binaries that are handed out
+//	small/       one PC in a clinic: systemd unit, settings, what to do
+package deploy

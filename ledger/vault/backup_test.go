@@ -1,0 +1,567 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk/disktest"
+)
+
+// estate is what a vault holds that is backed up.
+type estate struct {
+	records   []events.ID // two versions each: small and large
+	documents []Place     // each found by its id
+	destroyed []events.ID
+	patients  []events.ID // destroyed
+}
+
+func (e *estate) add(t testing.TB, v *Vault, n int) {
+	t.Helper()
+	for range n {
+		id := events.MustNewID()
+		mustPut(t, v, id, 1, pattern(300))
+		mustPut(t, v, id, 2, pattern(2*chunkSize+5))
+		e.records = append(e.records, id)
+		for _, p := range []Place{identity(id), accounting(id), directory()} {
+			mustPutDocument(t, v, p, pattern(200), Term{"id", p.ID.String()})
+			e.documents = append(e.documents, p)
+		}
+	}
+}
+
+// destroy destroys the first record and the first patient.
+func (e *estate) destroy(t testing.TB, v *Vault) {
+	t.Helper()
+	id := e.records[0]
+	if _, err := v.Destroy(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.DestroyPatient(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	e.records, e.destroyed, e.patients = e.records[1:], append(e.destroyed, id), append(e.patients, id)
+	var left []Place
+	for _, p := range e.documents {
+		if p.Owner != id || p.Space != Identity {
+			left = append(left, p)
+		}
+	}
+	e.documents = left
+}
+
+// judge holds a vault to the estate.
+func (e *estate) judge(t testing.TB, v *Vault) {
+	t.Helper()
+	for _, id := range e.records {
+		mustRead(t, v, id, 1, pattern(300))
+		mustRead(t, v, id, 2, pattern(2*chunkSize+5))
+	}
+	for _, p := range e.documents {
+		mustDocument(t, v, p, pattern(200))
+		wantFind(t, v, Term{"id", p.ID.String()}, p)
+	}
+	for _, id := range e.destroyed {
+		_, err := v.Get(ctx, id, 1)
+		wantErr(t, err, ErrDestroyed)
+	}
+	for _, id := range e.patients {
+		_, err := v.Document(ctx, identity(id))
+		wantErr(t, err, ErrDestroyed)
+	}
+}
+
+// restored makes a vault of a backup, in a new folder.
+func restored(t testing.TB, cfg Config, src string) *Vault {
+	t.Helper()
+	cfg.Dir = filepath.Join(t.TempDir(), "restored")
+	if err := Restore(ctx, cfg, src); err != nil {
+		t.Fatal(err)
+	}
+	return openVault(t, cfg)
+}
+
+func smallSegments(t testing.TB) Config {
+	cfg := newConfig(t)
+	cfg.SegmentSize = 1500
+	return cfg
+}
+
+func TestBackupAndRestore(t *testing.T) {
+	cfg := smallSegments(t)
+	v := openVault(t, cfg)
+	dst := filepath.Join(t.TempDir(), "deep", "backup")
+	var e estate
+	e.add(t, v, 5)
+	e.destroy(t, v)
+	for range 3 {
+		if err := v.Backup(ctx, dst); err != nil {
+			t.Fatal(err)
+		}
+		back := restored(t, cfg, dst)
+		e.judge(t, back)
+		// Nothing is left behind of what was destroyed, and the vault is a whole
+		// one: it is written to, collected and destroys.
+		id := e.records[0]
+		mustPut(t, back, id, 3, pattern(50))
+		mustRead(t, back, id, 3, pattern(50))
+		if keys, err := back.Destroy(ctx, id); err != nil || keys != 4 {
+			t.Errorf("%d keys, %v", keys, err)
+		}
+		if n, err := back.Collect(ctx, keepVersions(func(events.ID, uint32) bool { return true })); err != nil {
+			t.Errorf("collected %d, %v", n, err)
+		}
+		var keys int
+		if err := back.keys.conn.QueryRowContext(ctx, "SELECT count(*) FROM keys k WHERE name <> zeroblob(17) AND NOT EXISTS (SELECT 1 FROM versions WHERE key = k.slot) AND NOT EXISTS (SELECT 1 FROM owners WHERE key = k.slot)").Scan(&keys); err != nil || keys != 0 {
+			t.Errorf("%d keys that nothing lies under, %v", keys, err)
+		}
+		e.add(t, v, 2)
+		e.destroy(t, v)
+	}
+	// A restored vault is asked about everything again.
+	if err := v.Backup(ctx, dst); err != nil {
+		t.Fatal(err)
+	}
+	back := restored(t, cfg, dst)
+	if n, err := back.Collect(ctx, Keep{func(events.ID, uint32) bool { return false }, func(Place) bool { return false }}); err != nil || n < 2*len(e.records)+len(e.documents) {
+		t.Errorf("collected %d, %v", n, err)
+	}
+}
+
+// TestBackupIsIncremental: what is there is not written again, what the vault no
+// longer has goes, and another content of the same name and length is noticed.
+func TestBackupIsIncremental(t *testing.T) {
+	cfg := smallSegments(t)
+	v := openVault(t, cfg)
+	dst := t.TempDir()
+	var e estate
+	e.add(t, v, 6)
+	if err := v.Backup(ctx, dst); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	for path := range everyFile(t, dst) {
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := e.records[1]
+	if err := v.Discard(ctx, again, 2); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, v, again, 2, pattern(2*chunkSize+5))
+	e.destroy(t, v)
+	gone := e.destroyed[0]
+	if err := os.WriteFile(largePath(dst, e.records[2], 2)+copySuffix, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Backup(ctx, dst); err != nil {
+		t.Fatal(err)
+	}
+	var written []string
+	for path := range everyFile(t, dst) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.ModTime().After(old.Add(time.Minute)) {
+			written = append(written, filepath.Base(path))
+		}
+		if filepath.Ext(path) == copySuffix {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if want := largeName(again, 2); len(written) != 2 {
+		t.Errorf("written again: %v, want %s and %s", written, rowsFile, want)
+	}
+	if _, err := os.Stat(largePath(dst, gone, 2)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the large file of a destroyed record in the backup: %v", err)
+	}
+	e.judge(t, restored(t, cfg, dst))
+}
+
+// TestBackupBesideEverything backs up while records come and go: what was there
+// before and stays is in every backup, whatever else happens.
+func TestBackupBesideEverything(t *testing.T) {
+	cfg := smallSegments(t)
+	cfg.SmallLimit = 2000
+	v := openVault(t, cfg)
+	var e estate
+	e.add(t, v, 10)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id, p := events.MustNewID(), identity(events.MustNewID())
+				_, err := v.Put(ctx, id, 1, Meta{}, bytes.NewReader(pattern(1000+1500*(n%2))))
+				if err == nil {
+					_, err = v.PutDocument(ctx, p, pattern(100), Term{"id", p.ID.String()})
+				}
+				if err == nil && n%3 == 0 {
+					_, err = v.Destroy(ctx, id)
+				} else if err == nil && n%3 == 1 {
+					err = v.Discard(ctx, id, 1)
+				}
+				if err == nil && n%2 == 0 {
+					_, err = v.DestroyPatient(ctx, p.Owner)
+				}
+				if err == nil && n%10 == 0 {
+					_, err = v.Collect(ctx, keepVersions(func(events.ID, uint32) bool { return true }))
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	dst := t.TempDir()
+	for range 5 {
+		if err := v.Backup(ctx, dst); err != nil {
+			t.Fatal(err)
+		}
+		back := restored(t, cfg, dst)
+		e.judge(t, back)
+		judgeWhole(t, back)
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// judgeWhole reads every version and document that a vault has rows of.
+func judgeWhole(t *testing.T, v *Vault) {
+	t.Helper()
+	names, _, err := v.keys.listVersions(ctx, 0, v.opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if _, err := read(v, n.record, n.version); err != nil {
+			t.Errorf("%+v: %v", n, err)
+		}
+	}
+	places, _, err := v.keys.listDocuments(ctx, 0, v.opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range places {
+		if doc, err := v.Document(ctx, p); err != nil || !bytes.Equal(doc, pattern(len(doc))) {
+			t.Errorf("document %+v: %v", p, err)
+		}
+	}
+	if len(names) == 0 || len(places) == 0 {
+		t.Error("the restored vault is empty")
+	}
+	var both int
+	if err := v.keys.conn.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM versions WHERE record IN (SELECT owner FROM destroyed WHERE kind = 1)) + (SELECT count(*) FROM owners o JOIN destroyed d ON d.kind = o.kind AND d.owner = o.owner)").Scan(&both); err != nil || both != 0 {
+		t.Errorf("%d rows live and are destroyed, %v", both, err)
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	cfg := smallSegments(t)
+	v := openVault(t, cfg)
+	src := t.TempDir()
+	var e estate
+	e.add(t, v, 2)
+	if err := v.Backup(ctx, src); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, Restore(ctx, cfg, src), fs.ErrExist)
+	mustRead(t, v, e.records[0], 1, pattern(300))
+
+	other := newConfig(t)
+	wantErr(t, Restore(ctx, other, src), ErrRootKey)
+	other.RootKeyFile = cfg.RootKeyFile
+	wantErr(t, Restore(ctx, other, t.TempDir()), ErrBackup)
+	if there, err := Exists(other.Dir); there || err != nil {
+		t.Errorf("a refused restoration left a vault: %v", err)
+	}
+	rows := filepath.Join(src, rowsFile)
+	whole, err := os.ReadFile(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := map[string][]byte{"empty": nil, "cut": whole[:len(whole)-1], "without the end": whole[:len(whole)-17], "more": append(bytes.Clone(whole), 0)}
+	for _, at := range []int{0, 7, 8, 12, 20, len(whole) / 2, len(whole) - 1} {
+		b := bytes.Clone(whole)
+		b[at] ^= 4
+		damage[fmt.Sprint("byte ", at)] = b
+	}
+	for name, b := range damage {
+		if err := os.WriteFile(rows, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Restore(ctx, other, src); !errors.Is(err, ErrBackup) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.WriteFile(rows, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A content that is missing or cut: refused, and the folder stays unfinished
+	// until the content is there.
+	for name, path := range map[string]string{"large": largePath(src, e.records[1], 2), "segment": filepath.Join(segmentsDir(src), segmentName(1))} {
+		put := rewrite(t, path, func(b []byte) []byte { return b[:len(b)-1] })
+		wantErr(t, Restore(ctx, other, src), ErrBackup)
+		put()
+		moved := path + ".moved"
+		if err := os.Rename(path, moved); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, Restore(ctx, other, src), ErrBackup)
+		_, err := Open(ctx, other)
+		wantErr(t, err, ErrUnfinished)
+		if err := os.Rename(moved, path); err != nil {
+			t.Fatal(err, name)
+		}
+	}
+	if err := Restore(ctx, other, src); err != nil {
+		t.Fatal(err)
+	}
+	e.judge(t, openVault(t, other))
+}
+
+// TestBackupLeavesOutWhatIsMissing warns of contents that the folder has lost,
+// and backs up the rest.
+func TestBackupLeavesOutWhatIsMissing(t *testing.T) {
+	cfg := smallSegments(t)
+	v := openVault(t, cfg)
+	wantErr(t, v.Backup(ctx, cfg.Dir), ErrInvalid)
+	var e estate
+	e.add(t, v, 3)
+	lost := e.records[0]
+	if err := os.Remove(largePath(cfg.Dir, lost, 2)); err != nil {
+		t.Fatal(err)
+	}
+	dst := t.TempDir()
+	if err := v.Backup(ctx, dst); err != nil {
+		t.Fatal(err)
+	}
+	back := restored(t, cfg, dst)
+	mustRead(t, back, lost, 1, pattern(300))
+	_, err := back.Get(ctx, lost, 2)
+	wantErr(t, err, ErrNotFound)
+	e.records = e.records[1:]
+	e.judge(t, back)
+}
+
+// faultyVault returns a vault on a file system that fails, with an estate.
+func faultyVault(t *testing.T) (*disktest.FS, *Vault, *estate) {
+	t.Helper()
+	s := newStory(t)
+	v, err := Open(ctx, s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := new(estate)
+	e.add(t, v, 2)
+	return s.fsys, v, e
+}
+
+// TestFaultsOfBackup fails every call of a second backup and loses the power: the
+// folder is the first backup, or the second if it succeeded, and another one
+// completes it.
+func TestFaultsOfBackup(t *testing.T) {
+	for i, effect := range disktest.Effects {
+		for n, done := 1, false; !done; n++ {
+			if !long() && n%len(disktest.Effects) != i && n > 4 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/call%d", effect, n), func(t *testing.T) {
+				fsys, v, e := faultyVault(t)
+				dst := filepath.Join(filepath.Dir(v.cfg.Dir), "backup")
+				if err := v.Backup(ctx, dst); err != nil {
+					t.Fatal(err)
+				}
+				before := estate{records: e.records, documents: e.documents}
+				e.add(t, v, 1)
+				fsys.FailCall(n, effect)
+				err := v.Backup(ctx, dst)
+				done = !fsys.Failed()
+				fsys.FailNone()
+				if done && err != nil {
+					t.Fatal(err)
+				}
+				want := &before
+				if err == nil {
+					want = e
+				}
+				if err := v.Close(); err != nil {
+					t.Fatal(err)
+				}
+				fsys.Crash(disktest.LoseAll, nil)
+				want.judge(t, restoredOn(t, fsys, v, dst, "after"))
+				v = openVault(t, v.cfg)
+				if err := v.Backup(ctx, dst); err != nil {
+					t.Fatal(err)
+				}
+				e.judge(t, restoredOn(t, fsys, v, dst, "again"))
+			})
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+// restoredOn restores a backup on the vault's file system.
+func restoredOn(t *testing.T, fsys *disktest.FS, v *Vault, src, name string) *Vault {
+	t.Helper()
+	cfg := v.cfg
+	cfg.Dir = filepath.Join(t.TempDir(), name)
+	if err := os.Mkdir(cfg.Dir, 0o700); err != nil { // SQLite's
+		t.Fatal(err)
+	}
+	if err := Restore(ctx, cfg, src); err != nil {
+		t.Fatal(err)
+	}
+	return openVault(t, cfg)
+}
+
+// TestFaultsOfRestore fails every call of a restoration, and every step of
+// SQLite's, and loses the power: the folder is refused, or it is the vault if the
+// restoration succeeded, and another one completes it.
+func TestFaultsOfRestore(t *testing.T) {
+	fsys, v, e := faultyVault(t)
+	src := filepath.Join(filepath.Dir(v.cfg.Dir), "backup")
+	if err := v.Backup(ctx, src); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	try := func(t *testing.T, hook stepHook) error {
+		cfg := v.cfg
+		cfg.Dir = filepath.Join(t.TempDir(), "restored")
+		if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		err := restore(ctx, cfg, src, hook)
+		fsys.FailNone()
+		fsys.Crash(disktest.LoseAll, nil)
+		if err != nil {
+			there, existsErr := Exists(cfg.Dir)
+			if existsErr != nil {
+				t.Fatal(existsErr)
+			}
+			opened, openErr := Open(ctx, cfg)
+			marked := errors.Is(openErr, ErrUnfinished)
+			if openErr == nil && there { // only the mark's removal was not acknowledged
+				e.judge(t, opened)
+			} else if openErr != nil && !marked {
+				t.Errorf("half a vault is refused with %v", openErr)
+			}
+			if opened != nil {
+				if err := opened.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !marked { // it never began, or it was complete
+				return err
+			}
+			if err := Restore(ctx, cfg, src); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.judge(t, openVault(t, cfg))
+		return err
+	}
+	for i, effect := range disktest.Effects {
+		for n, done := 1, false; !done; n++ {
+			if !long() && n%len(disktest.Effects) != i {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/call%d", effect, n), func(t *testing.T) {
+				fsys.FailCall(n, effect)
+				done = try(t, noHook) == nil
+			})
+			if t.Failed() {
+				return
+			}
+		}
+	}
+	for _, after := range []bool{false, true} {
+		for _, s := range []step{stepBuild, stepSwap} {
+			t.Run(fmt.Sprintf("step%d/after=%v", s, after), func(t *testing.T) {
+				err := try(t, func(now step, isAfter bool) error {
+					if now == s && isAfter == after {
+						return errFault
+					}
+					return nil
+				})
+				wantErr(t, err, errFault)
+			})
+		}
+	}
+}
+
+func FuzzBackupEntry(f *testing.F) {
+	id := events.MustNewID()
+	for _, e := range []entry{
+		{kind: entryCheck, bytes: make([]byte, nonceSize+tagSize)},
+		{kind: entryVersion, serial: 1, record: id, version: 2, slot: 3, at: location{4, 5, 6}, bytes: make([]byte, minWrapped)},
+		{kind: entryDocument, serial: 1, place: identity(id), slot: 2, bytes: make([]byte, sealOverhead+40)},
+		{kind: entryTerm, serial: 9, bytes: make([]byte, 32)},
+		{kind: entryOwner, name: keyName{patientKey, id}, slot: 8},
+		{kind: entryKey, name: recordName(id), slot: 8, bytes: make([]byte, wrappedNamedSize)},
+		{kind: entryTombstone, name: recordName(id), number: 3},
+		{kind: entryEnd, number: 4},
+	} {
+		f.Add(e.append(nil))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if e, err := parseEntry(b); err == nil && !bytes.Equal(e.append(nil), b) {
+			t.Errorf("%x became %x", b, e.append(nil))
+		}
+	})
+}
+
+// FuzzBackup reads whole files: what is read and written again is the same.
+func FuzzBackup(f *testing.F) {
+	var b bytes.Buffer
+	w, err := newEntryWriter(&b)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, e := range []entry{{kind: entryCheck, bytes: make([]byte, nonceSize+tagSize)}, {kind: entryTerm, serial: 9, bytes: make([]byte, 32)}} {
+		if err := w.write(e); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := w.end(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add(b.Bytes()[:b.Len()-1])
+	f.Add([]byte(backupMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var again bytes.Buffer
+		w, err := newEntryWriter(&again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := readEntries(bytes.NewReader(b), w.write); err != nil {
+			if !errors.Is(err, ErrBackup) {
+				t.Error(err)
+			}
+			return
+		}
+		if err := w.end(); err != nil || !bytes.Equal(again.Bytes(), b) {
+			t.Errorf("%x became %x, %v", b, again.Bytes(), err)
+		}
+	})
+}
