@@ -65,6 +65,7 @@ type Server struct {
 	listener net.Listener
 	server   *http.Server
 	served   chan struct{}
+	profiler profiler
 }
 
 // Serve begins to take commands for the ledger whose data folder is dir. The caller
@@ -87,7 +88,7 @@ func Serve(dir string, l Ledger) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("writing the control file: %w", err), listener.Close())
 	}
 	s := &Server{file: filepath.Join(dir, fileName), listener: listener, served: make(chan struct{})}
-	s.server = &http.Server{Handler: handler(l, m.Secret), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second}
+	s.server = &http.Server{Handler: handler(l, &s.profiler, m.Secret), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second}
 	go func() {
 		defer close(s.served)
 		_ = s.server.Serve(listener) // ends with Close
@@ -99,6 +100,7 @@ func Serve(dir string, l Ledger) (*Server, error) {
 func (s *Server) Close() error {
 	err := s.server.Close()
 	<-s.served
+	err = errors.Join(err, s.profiler.stop())
 	if removeErr := os.Remove(s.file); !errors.Is(removeErr, fs.ErrNotExist) {
 		err = errors.Join(err, removeErr)
 	}
@@ -125,7 +127,7 @@ type (
 	}
 )
 
-func handler(l Ledger, secret string) http.Handler {
+func handler(l Ledger, p *profiler, secret string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /backup", command(func(ctx context.Context, in backupRequest) (*ledger.Manifest, error) {
 		return l.Backup(ctx, in.Folder)
@@ -133,6 +135,8 @@ func handler(l Ledger, secret string) http.Handler {
 	mux.HandleFunc("POST /token", command(func(ctx context.Context, in tokenRequest) (*Issued, error) {
 		return issue(ctx, l, in.Administrator, in.Lifetime)
 	}))
+	mux.HandleFunc("POST /profile/begin", command(p.begin))
+	mux.HandleFunc("POST /profile/end", command(p.end))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if subtle.ConstantTimeCompare([]byte(given), []byte(secret)) != 1 {

@@ -83,9 +83,9 @@ func TestKill(t *testing.T) {
 	t.Logf("%d kills, %d of them while opening; opening again took %v at the median, %v at most",
 		rounds, early, opened[len(opened)/2], opened[len(opened)-1])
 	t.Logf("%d events in the log, %d acknowledgements held, %d refusals without a trace", j.scanned, j.acks, len(j.none))
-	if j.acks < 20*(rounds-early) || len(j.none) == 0 || len(j.destroyed) == 0 {
+	if j.acks < 20*(rounds-early) || len(j.none) == 0 || j.destroys == 0 {
 		t.Errorf("%d acknowledgements, %d refusals without a trace, %d destructions: too few to say anything",
-			j.acks, len(j.none), len(j.destroyed))
+			j.acks, len(j.none), j.destroys)
 	}
 }
 

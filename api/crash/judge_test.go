@@ -27,11 +27,17 @@ type judge struct {
 	rng  *rand.Rand
 
 	// What the log said up to scanned.
-	scanned    uint64
-	ids        map[events.ID]uint64      // of every event: its index
-	destroying map[events.ID]bool        // records whose destruction is started and not complete
-	destroyed  map[events.ID]bool        // records
-	contents   map[content]events.Digest // acknowledged
+	scanned  uint64
+	ids      map[events.ID]uint64   // of every event: its index
+	clinic   *clinic                // what can be read, and by whom
+	revoked  map[events.ID]bool     // tokens
+	unended  map[events.ID]struct{} // records whose destruction is started and not complete
+	destroys int
+
+	// What was acknowledged.
+	contents map[content]events.Digest
+	patients map[events.ID]string // to the identifier
+	secrets  map[events.ID]string // of tokens
 
 	none map[events.ID]bool // must not occur
 	acks int
@@ -46,8 +52,9 @@ type content struct {
 func newJudge(dir string, rng *rand.Rand) *judge {
 	return &judge{
 		dir: dir, kept: filepath.Join(filepath.Dir(dir), "kept"), rng: rng,
-		ids: make(map[events.ID]uint64), destroying: make(map[events.ID]bool), destroyed: make(map[events.ID]bool),
-		contents: make(map[content]events.Digest), none: make(map[events.ID]bool),
+		ids: make(map[events.ID]uint64), clinic: newClinic(), revoked: make(map[events.ID]bool),
+		unended: make(map[events.ID]struct{}), contents: make(map[content]events.Digest),
+		patients: make(map[events.ID]string), secrets: make(map[events.ID]string), none: make(map[events.ID]bool),
 	}
 }
 
@@ -57,11 +64,18 @@ func (j *judge) hear(lines []load.Line) {
 		if !line.None.IsZero() {
 			j.none[line.None] = true
 		}
-		if a := line.Ack; a != nil {
-			j.acks++
-			if a.Version > 0 {
-				j.contents[content{a.Record, a.Version}] = a.Content
-			}
+		a := line.Ack
+		if a == nil {
+			continue
+		}
+		j.acks++
+		switch {
+		case a.Version > 0:
+			j.contents[content{a.Subject, a.Version}] = a.Content
+		case a.Identifier != "":
+			j.patients[a.Subject] = a.Identifier
+		case a.Secret != "":
+			j.secrets[a.Token] = a.Secret
 		}
 	}
 }
@@ -77,12 +91,11 @@ func (j *judge) hold(t *testing.T, lines []load.Line) time.Duration {
 		t.Fatalf("opening after the kill: %v", err)
 	}
 	took := time.Since(begun)
-	err = errors.Join(
-		j.scan(t.Context(), l),
-		j.acknowledged(t.Context(), l, lines),
-		j.open(t.Context(), l),
-		j.repeats(t.Context(), l, lines),
-		l.Close())
+	err = errors.Join(j.scan(t.Context(), l), j.acknowledged(t.Context(), l, lines))
+	if err == nil {
+		err = j.visit(t.Context(), l)
+	}
+	err = errors.Join(err, j.logIn(l), j.repeats(t.Context(), l, lines), l.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +103,8 @@ func (j *judge) hold(t *testing.T, lines []load.Line) time.Duration {
 }
 
 // scan reads what the log has gained: each leaf is an event of its own, of which
-// none mentions what was refused without a trace, and no destruction is left
-// half-way.
+// none mentions what was refused without a trace, and no destruction and no erasure
+// is left half-way.
 func (j *judge) scan(ctx context.Context, l *ledger.Ledger) error {
 	for size := l.Log().Published().Checkpoint.Size; j.scanned < size; {
 		leaves, err := l.Log().Leaves(ctx, j.scanned, 4096)
@@ -105,8 +118,11 @@ func (j *judge) scan(ctx context.Context, l *ledger.Ledger) error {
 			j.scanned++
 		}
 	}
-	for record := range j.destroying {
+	for record := range j.unended {
 		return fmt.Errorf("the destruction of record %v was started and is not complete", record)
+	}
+	if !j.clinic.doomed.IsZero() {
+		return fmt.Errorf("patient %v lost their last record and was not erased", j.clinic.doomed)
 	}
 	return nil
 }
@@ -126,14 +142,16 @@ func (j *judge) see(leaf []byte) error {
 			return fmt.Errorf("%s mentions %v, which was refused", e.Type, id)
 		}
 	}
-	switch e.Data.(type) {
+	switch d := e.Data.(type) {
 	case *events.DestructionStarted:
-		j.destroying[e.Subject] = true
+		j.unended[e.Subject] = struct{}{}
 	case *events.RecordDestroyed:
-		delete(j.destroying, e.Subject)
-		j.destroyed[e.Subject] = true
+		delete(j.unended, e.Subject)
+		j.destroys++
+	case *events.TokenRevoked:
+		j.revoked[d.Token] = true
 	}
-	return nil
+	return j.clinic.see(e)
 }
 
 // idsIn yields everything in a payload that reads as an id.
@@ -171,10 +189,11 @@ func (j *judge) acknowledged(ctx context.Context, l *ledger.Ledger, lines []load
 // samples is how many contents, and how many commands, are tried in a round.
 const samples = 40
 
-// open reads acknowledged contents, of this round and of earlier ones: they are
-// what they were, or their record was destroyed and is closed.
-func (j *judge) open(ctx context.Context, l *ledger.Ledger) error {
-	clinician, err := register(ctx, l)
+// visit reads acknowledged contents and looks acknowledged patients up, of this
+// round and of earlier ones: the contents are what they were and the patients whom
+// they stand for now, or the log says why they are closed.
+func (j *judge) visit(ctx context.Context, l *ledger.Ledger) error {
+	s, err := load.Enter(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -183,48 +202,81 @@ func (j *judge) open(ctx context.Context, l *ledger.Ledger) error {
 		if tried++; tried > samples { // Go starts anywhere in a map
 			break
 		}
-		r, err := l.Access(ctx, ledger.Command{Actor: clinician}, ledger.Reading{
-			Record: c.record, Version: c.version, Purpose: events.PurposeTreatment,
-		})
-		if j.destroyed[c.record] {
-			var refused *ledger.RefusedError
-			if !errors.As(err, &refused) || refused.Reason != decision.RefusedDestroyed {
-				return fmt.Errorf("reading destroyed record %v: %v", c.record, err)
-			}
-			delete(j.contents, c)
-			continue
+		if err := j.read(ctx, s, c, want); err != nil {
+			return fmt.Errorf("record %v version %d, which was acknowledged: %w", c.record, c.version, err)
 		}
-		if err != nil {
-			return fmt.Errorf("reading record %v version %d, which was acknowledged: %w", c.record, c.version, err)
+	}
+	tried = 0
+	for patient, identifier := range j.patients {
+		if tried++; tried > samples {
+			break
 		}
-		raw, err := io.ReadAll(r.Content.Reader)
-		if err := errors.Join(err, r.Content.Reader.Close()); err != nil {
-			return fmt.Errorf("reading record %v version %d, which was acknowledged: %w", c.record, c.version, err)
-		}
-		if sha256.Sum256(raw) != want {
-			return fmt.Errorf("record %v version %d has another content than was acknowledged", c.record, c.version)
+		if err := j.find(ctx, s, patient, identifier); err != nil {
+			return fmt.Errorf("patient %v, who was acknowledged: %w", patient, err)
 		}
 	}
 	return nil
 }
 
-// register makes somebody who may read the records of the load.
-func register(ctx context.Context, l *ledger.Ledger) (events.ID, error) {
-	raw, err := l.Log().Leaf(ctx, 1)
-	if err != nil {
-		return events.ID{}, err
+// read reads a content, which somebody outside the department must not.
+func (j *judge) read(ctx context.Context, s *load.Scene, c content, want events.Digest) error {
+	reading := ledger.Reading{Record: c.record, Version: c.version, Purpose: events.PurposeTreatment}
+	if _, err := s.Access(ctx, ledger.Command{Actor: s.Visitor}, reading); !refused(err, decision.RefusedNoRelationship) {
+		return fmt.Errorf("whoever does not treat the patient gets %w", err)
 	}
-	founder, err := statement.Parse(raw)
-	if err != nil {
-		return events.ID{}, err
+	r, err := s.Access(ctx, ledger.Command{Actor: s.Clinician}, reading)
+	if why := j.clinic.closed(c.record); why != "" {
+		if !refused(err, why) {
+			return fmt.Errorf("want %s, got %w", why, err)
+		}
+		return nil
 	}
-	r, err := l.Register(ctx, ledger.Command{Actor: founder.Event.Subject}, ledger.Registration{
-		Role: events.RoleClinician, Organisation: founder.Event.Data.(*events.ActorRegistered).Organisation,
-	})
 	if err != nil {
-		return events.ID{}, err
+		return err
 	}
-	return r.Event.Subject, nil
+	raw, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	if sha256.Sum256(raw) != want {
+		return errors.New("it has another content now")
+	}
+	return nil
+}
+
+func (j *judge) find(ctx context.Context, s *load.Scene, patient events.ID, identifier string) error {
+	r, err := s.LookUpPatient(ctx, ledger.Command{Actor: s.Clerk},
+		ledger.Identifier{System: load.System, Value: identifier}, events.PurposeTreatment)
+	person := j.clinic.person(patient)
+	if j.clinic.patients[person].erased {
+		if !refused(err, decision.RefusedUnknownPatient) && !refused(err, decision.RefusedErased) {
+			return fmt.Errorf("they were erased, and looking them up says %w", err)
+		}
+		return nil
+	}
+	if err == nil && r.Event.Subject != person {
+		err = fmt.Errorf("their identifier finds %v, they are %v now", r.Event.Subject, person)
+	}
+	return err
+}
+
+func refused(err error, reason string) bool {
+	var r *ledger.RefusedError
+	return errors.As(err, &r) && r.Reason == reason
+}
+
+// logIn tries acknowledged tokens: those that were revoked are worthless.
+func (j *judge) logIn(l *ledger.Ledger) error {
+	for token, secret := range j.secrets {
+		who, err := l.Authenticate(secret)
+		if j.revoked[token] != errors.Is(err, ledger.ErrUnauthenticated) {
+			return fmt.Errorf("token %v, of which the log says revoked %v: %w", token, j.revoked[token], err)
+		}
+		if err == nil && who.Token != token {
+			return fmt.Errorf("token %v is taken for %v", token, who.Token)
+		}
+	}
+	return nil
 }
 
 // repeats gives commands with an idempotency key again, as a client would that
@@ -254,14 +306,14 @@ func (j *judge) repeats(ctx context.Context, l *ledger.Ledger, lines []load.Line
 // from its last run, and keeps the new one.
 func (j *judge) audit(t *testing.T) {
 	t.Helper()
-	args := []string{"log", "--dir", j.dir, "--vkey", ledger.Folder(j.dir).VerifierKey()}
+	args := []string{"log", "--dir", j.dir, "--vkey", ledger.FolderAt(j.dir).VerifierKey()}
 	if _, err := os.Stat(j.kept); err == nil {
 		args = append(args, "--checkpoint", j.kept)
 	}
 	if code, out, messages := run(t, medverify, args...); code != 0 {
 		t.Fatalf("medverify says %d:\n%s%s", code, out, messages)
 	}
-	checkpoint, err := os.ReadFile(filepath.Join(ledger.Folder(j.dir).Log(), "checkpoint"))
+	checkpoint, err := os.ReadFile(filepath.Join(ledger.FolderAt(j.dir).Log(), "checkpoint"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/medledger/medledger/ledger"
 )
 
 // options are the flags.
@@ -22,7 +20,6 @@ type options struct {
 	destructions int
 	json         string
 	profile      string
-	probe        bool
 }
 
 // The sizes of a quick run and of a full one.
@@ -33,9 +30,9 @@ const (
 )
 
 const help = `
-Makes a ledger, measures it against the budgets of the design, and removes it
-again. Prints a table that names the machine. Takes about a minute; the machine
-should have nothing else to do.
+Makes a ledger, serves it, measures the service over HTTP against the budgets of
+the design, and removes it again. Prints a table that names the machine. Takes
+about a minute; the machine should have nothing else to do.
 
 Usage:
 
@@ -46,11 +43,12 @@ Flags:
 
   --full               measure at the size that the budgets are for: 1,000,000
                        events over 200,000 records, rows of 10 s, an upload of
-                       1 GiB; takes about ten minutes and 4 GB
+                       1 GiB; takes about ten minutes and 8 GB
   --dir D              the folder to work in, on the disk to be measured
                        (default: the current one)
   --json FILE          write the figures to FILE as well
-  --cpuprofile PREFIX  write a CPU profile of each row to PREFIX-ROW.pprof
+  --cpuprofile PREFIX  write a CPU profile of the service in each row to
+                       PREFIX-ROW.pprof, and one of its memory after it
   --events N           grow the log to N events (default 20000)
   --time T             how long each timed row goes on (default 3s)
   --upload BYTES       size of the content uploaded meanwhile (default 256 MiB)
@@ -70,9 +68,6 @@ func Command(logger *slog.Logger) *cobra.Command {
 	c := &cobra.Command{
 		Use: "bench", Short: "measure a ledger against its budgets", Long: help, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if o.probe {
-				return probe(c.Context(), ledger.Config{Dir: o.dir, Logger: logger}, o.lasting, c.OutOrStdout())
-			}
 			return o.measure(c, logger)
 		},
 	}
@@ -85,15 +80,13 @@ func Command(logger *slog.Logger) *cobra.Command {
 	f.IntVar(&o.destructions, "destructions", 200, "how many records to destroy")
 	f.StringVar(&o.json, "json", "", "write the figures to this file as well")
 	f.StringVar(&o.profile, "cpuprofile", "", "write CPU profiles to files that begin so")
-	f.BoolVar(&o.probe, "probe", false, "open the ledger in --dir and tell how that went")
-	f.Lookup("probe").Hidden = true // it is for bench itself, which runs it as another process
 	return c
 }
 
 func (o *options) measure(c *cobra.Command, logger *slog.Logger) error {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("finding this program, which is also run as another process: %w", err)
+		return fmt.Errorf("finding this program, which is also run in other processes: %w", err)
 	}
 	if o.full {
 		o.grow(c)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/medledger/medledger/api/cli/load"
 )
 
 // machine says what a run was made on. What the operating system does not tell
@@ -58,18 +60,18 @@ func inspect(dir string) (machine, error) {
 	if err != nil {
 		return m, fmt.Errorf("measuring the disk: %w", err)
 	}
-	m.SyncP50, m.SyncP99 = took.quantile(.50).Seconds()*1000, took.quantile(.99).Seconds()*1000
+	m.SyncP50, m.SyncP99 = took.Quantile(.50).Seconds()*1000, took.Quantile(.99).Seconds()*1000
 	return m, nil
 }
 
 // probeSync measures appends of 4 KiB, each made durable.
-func probeSync(path string) (_ *sample, err error) {
+func probeSync(path string) (_ *load.Sample, err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close(), os.Remove(path)) }()
-	s, page := new(sample), bytes.Repeat([]byte{0xa5}, 4096)
+	s, page := new(load.Sample), bytes.Repeat([]byte{0xa5}, 4096)
 	start := time.Now()
 	for range syncProbes {
 		began := time.Now()
@@ -79,10 +81,10 @@ func probeSync(path string) (_ *sample, err error) {
 		if err := f.Sync(); err != nil {
 			return nil, err
 		}
-		s.took = append(s.took, time.Since(began))
+		s.Took = append(s.Took, time.Since(began))
 	}
-	s.elapsed = time.Since(start)
-	slices.Sort(s.took)
+	s.Elapsed = time.Since(start)
+	slices.Sort(s.Took)
 	return s, nil
 }
 
@@ -111,7 +113,7 @@ type usage struct {
 
 // lookAround reads how processor time was spent up to now.
 func lookAround() usage {
-	u := usage{own: processTime() + childTime()}
+	u := usage{own: load.ProcessTime() + load.ChildTime()}
 	raw, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return u
@@ -177,25 +179,4 @@ func fileSystem(dir string) string {
 		}
 	}
 	return kind
-}
-
-// resident is how much memory this process has in use and had at most, in bytes.
-type resident struct {
-	Now  uint64 `json:"now"`
-	Peak uint64 `json:"peak"`
-}
-
-// errNoProc says that the system does not tell a process its memory.
-var errNoProc = errors.New("/proc/self/status does not tell this process's memory; run the benchmark on Linux")
-
-func residentMemory() (resident, error) {
-	var r resident
-	for name, to := range map[string]*uint64{"VmRSS": &r.Now, "VmHWM": &r.Peak} {
-		kib, err := strconv.ParseUint(strings.TrimSuffix(procField("/proc/self/status", name), " kB"), 10, 64)
-		if err != nil {
-			return r, errNoProc
-		}
-		*to = kib << 10
-	}
-	return r, nil
 }

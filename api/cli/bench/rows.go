@@ -1,216 +1,257 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/medledger/medledger/api/cli/load"
-	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
 )
+
+// perform does a step, with a profile of the service if the step has a name and
+// profiles are wanted.
+func (r *run) perform(ctx context.Context, s step) error {
+	if r.profile == "" || s.name == "" {
+		return s.do(r, ctx)
+	}
+	end, err := r.beginProfile(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.do(r, ctx), end())
+}
+
+// measured is what came of a job, on both sides.
+type measured struct {
+	*load.Summary
+	cost cost
+}
+
+// do has the generator do a job, while f happens, which ends it if it goes on until
+// it is stopped.
+func (r *run) do(job load.Job, f func() error) (*measured, error) {
+	job.Seed = seed + uint64(len(r.report.Figures))
+	before, err := usageOf(r.service.pid())
+	if err != nil {
+		return nil, err
+	}
+	if err := r.generator.tell(job); err != nil {
+		return nil, err
+	}
+	if f != nil {
+		if err := f(); err != nil {
+			return nil, err
+		}
+	}
+	s, err := r.generator.hear()
+	if err != nil {
+		return nil, fmt.Errorf("%w; %s", err, r.service.said())
+	}
+	after, err := usageOf(r.service.pid())
+	if err != nil {
+		return nil, err
+	}
+	return &measured{s, cost{
+		Service: (after.cpu - before.cpu).Seconds(), Generator: s.CPU.Seconds(),
+		Memory: after.resident.Now, Sent: s.Sent, Received: s.Received, Calls: s.Calls,
+	}}, nil
+}
+
+// row adds a line about a job to the report. More is what else is to be said.
+func (r *run) row(what string, value float64, u unit, b *budget, m *measured, more string) {
+	f := figure{What: what, Value: value, Unit: u, Budget: b, Events: r.large.size, Detail: more}
+	if m != nil {
+		f.Cost = &m.cost
+		f.Detail = describe(m.Summary)
+		if more != "" {
+			f.Detail += "; " + more
+		}
+	}
+	r.figure(f)
+}
+
+// describe tells the rest of what a row does not.
+func describe(s *load.Summary) string {
+	text := fmt.Sprintf("p50 %s, p95 %s, p99 %s, max %s; %s calls in %.1f s",
+		millis(s.P50), millis(s.P95), millis(s.P99), millis(s.Max), grouped(float64(s.Calls)), s.Elapsed.Seconds())
+	if s.Verified > 0 {
+		text += fmt.Sprintf(", %s receipts verified", grouped(float64(s.Verified)))
+	}
+	return text
+}
 
 // measureSmall measures appends to a log of ten thousand events, or of half as
 // many as the log of the run has. It is a ledger of its own, so that it can be
 // measured right before the large one, when the machine is as busy.
 func (r *run) measureSmall(ctx context.Context) (err error) {
-	small := &run{plan: r.plan, folder: r.folder + "-small"}
-	if err := small.create(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, small.leave(ctx), os.RemoveAll(small.folder)) }()
-	if err := small.growTo(ctx, min(smallLog, r.events/2)); err != nil {
-		return err
-	}
-	from := small.scene.Size()
-	s, err := drive(ctx, seed+1, submitters, load.Lasting(r.lasting), small.scene.append)
+	small, err := r.newSite(ctx, filepath.Join(r.work, "small"), min(smallLog, r.events/2))
 	if err != nil {
 		return err
 	}
-	r.small = s.rate()
-	r.figure(fmt.Sprintf("appends from %s events on", grouped(float64(from))), s.rate(), perSecond, nil, from, s.String())
-	return nil
-}
-
-// grow makes the log as large as it is to be, by the same code path as always.
-func (r *run) grow(ctx context.Context) error {
-	before, start := r.scene.Size(), time.Now()
-	if err := r.growTo(ctx, r.events); err != nil {
-		return err
-	}
-	took := time.Since(start)
-	r.report.Events, r.report.Records = r.scene.Size(), uint64(r.scene.Known())
-	if r.report.Events == before {
-		return r.weigh(ctx) // the rows before made it that large
-	}
-	r.figure("growth: appends, reads, amendments", float64(r.report.Events-before)/took.Seconds(), perSecond, nil, r.report.Events,
-		fmt.Sprintf("%s events in %.1f s by %d submitters, without receipts", grouped(float64(r.report.Events-before)), took.Seconds(), growers))
-	return r.weigh(ctx)
-}
-
-// weigh adds up the statements of the log.
-func (r *run) weigh(ctx context.Context) error {
-	for i, size := uint64(0), r.scene.Size(); i < size; {
-		leaves, err := r.scene.Log().Leaves(ctx, i, 4096)
-		if err != nil {
-			return err
-		}
-		for _, leaf := range leaves {
-			r.statements += uint64(len(leaf))
-		}
-		i += uint64(len(leaves))
-	}
-	return nil
-}
-
-// growers is how many submitters grow a log: enough to fill every turn.
-const growers = 256
-
-// growTo adds records until there is one for every five of the events that there
-// are to be, and then reads and amends them until there are that many events.
-func (r *run) growTo(ctx context.Context, size int) error {
-	s := r.scene
-	if missing := size/eventsPerRecord - s.Known(); missing > 0 {
-		_, err := drive(ctx, seed+2, growers, load.Times(missing), func(ctx context.Context, w *load.Worker) error {
-			_, err := s.originate(ctx, bytes.NewReader(w.Fresh()))
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	missing := size - int(s.Size())
-	if missing <= 0 {
-		return nil
-	}
-	_, err := drive(ctx, seed+3, growers, load.Times(missing), func(ctx context.Context, w *load.Worker) error {
-		if w.IntN(10) > 0 {
-			return s.read(ctx, w)
-		}
-		_, err := s.Amend(ctx, ledger.Command{Actor: s.Clinician}, ledger.Amendment{Record: s.Pick(w)}, bytes.NewReader(w.Fresh()))
-		if errors.Is(err, ledger.ErrConflict) { // another worker amends the same record
-			return s.read(ctx, w)
-		}
-		return err
-	})
-	return err
-}
-
-func (r *run) measureAppends(ctx context.Context) error {
-	s, err := drive(ctx, seed+4, submitters, load.Lasting(r.lasting), r.scene.append)
-	if err != nil {
-		return err
-	}
-	r.figure("single appends, 64 submitters", s.rate(), perSecond, atLeast(5000), r.scene.Size(), "")
-	r.figure("  p99", ms(s.quantile(.99)), milliseconds, atMost(25), r.scene.Size(), s.String())
-	r.figure("  against the small log", 100*s.rate()/r.small, percent, atLeast(90).full(), r.scene.Size(), "")
-	return nil
-}
-
-func (r *run) measureOne(ctx context.Context) error {
-	s, err := drive(ctx, seed+5, 1, load.Lasting(r.lasting), r.scene.append)
-	if err != nil {
-		return err
-	}
-	r.figure("single appends, one submitter: p50", ms(s.quantile(.50)), milliseconds, atMost(3), r.scene.Size(), s.String())
-	return nil
-}
-
-// measureBatches has a few submitters hand in a hundred appends at a time, as an
-// entrance for bundles would, and wait for all hundred receipts.
-func (r *run) measureBatches(ctx context.Context) error {
-	const batchers, size = 4, 100
-	s, err := drive(ctx, seed+6, batchers, load.Lasting(r.lasting), func(ctx context.Context, w *load.Worker) error {
-		_, err := drive(ctx, w.Uint64(), size, load.Times(size), r.scene.append)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	r.figure("batches of 100, 4 submitters: events", size*s.rate(), perSecond, atLeast(12000), r.scene.Size(), "a batch: "+s.String())
-	return nil
-}
-
-func (r *run) measureReads(ctx context.Context) error {
-	s, err := drive(ctx, seed+7, submitters, load.Lasting(r.lasting), r.scene.read)
-	if err != nil {
-		return err
-	}
-	r.figure("reads of a record, 64 readers", s.rate(), perSecond, atLeast(5000), r.scene.Size(), "")
-	r.figure("  p99", ms(s.quantile(.99)), milliseconds, atMost(25), r.scene.Size(),
-		fmt.Sprintf("%v; decided, logged and decrypted, without a receipt, each of %s records equally often",
-			s, grouped(float64(r.scene.Known()))))
-	return nil
-}
-
-// measureUpload measures appends while one large content streams into the vault.
-func (r *run) measureUpload(ctx context.Context) error {
-	uploaded := make(chan struct{})
-	var uploadErr error
-	var took time.Duration
-	go func() {
-		defer close(uploaded)
-		start := time.Now()
-		_, uploadErr = r.scene.originate(ctx, &generated{left: r.upload, block: load.NewWorker(seed, 0).Fresh()})
-		took = time.Since(start)
+	defer func() {
+		err = errors.Join(err, r.leave(), os.RemoveAll(small.folder), os.RemoveAll(ledger.DefaultCustody(small.folder)))
 	}()
-	s, err := drive(ctx, seed+8, submitters, load.Until(uploaded), r.scene.append)
-	<-uploaded
-	if err := errors.Join(uploadErr, err); err != nil {
+	if err := r.enter(ctx, small); err != nil {
 		return err
 	}
-	r.figure("appends during an upload: p99", ms(s.quantile(.99)), milliseconds, atMost(100), r.scene.Size(),
-		fmt.Sprintf("%v; upload of %s MB at %.0f MB/s, the last of it included",
-			s, grouped(float64(r.upload)/1e6), float64(r.upload)/1e6/took.Seconds()))
+	m, err := r.do(load.Job{Act: "append", Workers: callers, Lasting: r.lasting}, nil)
+	if err != nil {
+		return err
+	}
+	r.small = m.Rate()
+	r.row(fmt.Sprintf("appends from %s events on", grouped(float64(small.size))), m.Rate(), perSecond, nil, m, "")
+	r.report.Figures[len(r.report.Figures)-1].Events = small.size
 	return nil
 }
 
-// generated is a content made of one block again and again: making it costs
-// next to nothing, encrypting and writing it what any other costs.
-type generated struct {
-	left  int64
-	block []byte
-}
-
-// Read implements io.Reader.
-func (g *generated) Read(p []byte) (int, error) {
-	if g.left == 0 {
-		return 0, io.EOF
-	}
-	n := 0
-	for n < len(p) && g.left > 0 {
-		m := copy(p[n:], g.block[:min(g.left, int64(len(g.block)))])
-		n += m
-		g.left -= int64(m)
-	}
-	return n, nil
-}
-
-func (r *run) measureDestructions(ctx context.Context) error {
-	records := r.scene.Known()
-	s, err := drive(ctx, seed+9, 1, load.Times(min(r.destructions, records/2)), func(ctx context.Context, w *load.Worker) error {
-		_, err := r.scene.destroy(ctx, r.scene.Take(w))
+// measureStart kills a service that works, and starts another on what that left.
+func (r *run) measureStart(ctx context.Context) error {
+	if err := r.enter(ctx, r.large); err != nil {
 		return err
+	}
+	clean := r.service.started
+	died, err := r.crash()
+	if err != nil {
+		return fmt.Errorf("a service to be killed: %w", err)
+	}
+	if err := r.enter(ctx, r.large); err != nil {
+		return err
+	}
+	r.figure(figure{
+		What: "start after a crash", Value: r.service.started.Seconds(), Unit: seconds, Budget: atMost(3).full(), Events: r.large.size,
+		Detail: fmt.Sprintf("from exec to 'listening'; the service was killed (SIGKILL) %s appends after a clean start, which took %.2f s; "+
+			"files in the page cache", grouped(float64(died.Calls)), clean.Seconds()),
+	})
+	return nil
+}
+
+// crash puts a load on the service and kills it.
+func (r *run) crash() (*load.Summary, error) {
+	s := r.service
+	if err := r.generator.tell(load.Job{Act: "append", Workers: callers, Stopped: true, Killed: true, Seed: seed}); err != nil {
+		return nil, err
+	}
+	time.Sleep(r.lasting)
+	r.service = nil
+	if err := s.kill(); err != nil {
+		return nil, err
+	}
+	died, err := r.generator.hear()
+	return died, errors.Join(err, r.leave())
+}
+
+func (r *run) measureAppends(context.Context) error {
+	m, err := r.do(load.Job{Act: "append", Workers: callers, Lasting: r.lasting}, nil)
+	if err != nil {
+		return err
+	}
+	r.row("single appends, 64 clients", m.Rate(), perSecond, atLeast(5000), m, "")
+	r.row("  p99", ms(m.P99), milliseconds, atMost(25), nil, "")
+	r.row("  against the small log", 100*m.Rate()/r.small, percent, atLeast(90).full(), nil, "")
+	return nil
+}
+
+func (r *run) measureOne(context.Context) error {
+	m, err := r.do(load.Job{Act: "append", Workers: 1, Lasting: r.lasting}, nil)
+	if err != nil {
+		return err
+	}
+	r.row("single appends, one client: p50", ms(m.P50), milliseconds, atMost(3), m, "")
+	return nil
+}
+
+func (r *run) measureBatches(context.Context) error {
+	const batchers = 4
+	m, err := r.do(load.Job{Act: "batch", Workers: batchers, Lasting: r.lasting}, nil)
+	if err != nil {
+		return err
+	}
+	r.row("batches of 100, 4 clients: events", load.BatchSize*m.Rate(), perSecond, atLeast(12000), m, "a call is a batch")
+	return nil
+}
+
+func (r *run) measureReads(context.Context) error {
+	m, err := r.do(load.Job{Act: "read", Workers: callers, Lasting: r.lasting}, nil)
+	if err != nil {
+		return err
+	}
+	r.row("reads of a record, 64 clients", m.Rate(), perSecond, atLeast(5000), m,
+		fmt.Sprintf("each of %s records equally often", grouped(float64(r.report.Records))))
+	r.row("  p99", ms(m.P99), milliseconds, atMost(25), nil, "")
+	return nil
+}
+
+// measureUpload measures appends while one large content streams in.
+func (r *run) measureUpload(context.Context) error {
+	m, err := r.do(load.Job{Act: "append", Workers: callers, Upload: r.upload}, nil)
+	if err != nil {
+		return err
+	}
+	r.row("appends during an upload: p99", ms(m.P99), milliseconds, atMost(100), m,
+		fmt.Sprintf("upload of %s MB at %.0f MB/s", grouped(float64(r.upload)/1e6), float64(r.upload)/1e6/m.Uploaded.Seconds()))
+	return nil
+}
+
+// measureBackup measures appends while an operator backs the ledger up, again and
+// again until the row has lasted as long as others.
+func (r *run) measureBackup(ctx context.Context) error {
+	begun, backups, took := time.Now(), 0, time.Duration(0)
+	m, err := r.do(load.Job{Act: "append", Workers: callers, Stopped: true}, func() error {
+		for backups == 0 || time.Since(begun) < r.lasting {
+			start := time.Now()
+			if err := r.backUp(ctx); err != nil {
+				return errors.Join(err, r.generator.stop())
+			}
+			backups++
+			took += time.Since(start)
+		}
+		return r.generator.stop()
 	})
 	if err != nil {
 		return err
 	}
-	r.figure("destruction: p99", ms(s.quantile(.99)), milliseconds, atMost(100).full(), r.scene.Size(),
-		fmt.Sprintf("%v; one after another, of %s records in the vault; both events durable and logged, the keys gone",
-			s, grouped(float64(records))))
+	r.row("appends during a backup: p99", ms(m.P99), milliseconds, atMost(100), m,
+		fmt.Sprintf("%d whole backups, %.1f s each", backups, took.Seconds()/float64(backups)))
 	return nil
 }
 
-// destroy has the clerk ask for a record's destruction and the administrator
-// approve.
-func (s *scene) destroy(ctx context.Context, record events.ID) (*ledger.Result, error) {
-	return s.Destroy(ctx, ledger.Command{Actor: s.Clerk}, ledger.Destruction{
-		Record: record, Approver: s.Administrator, Ground: events.GroundRetentionEnded,
+func (r *run) backUp(ctx context.Context) error {
+	to := filepath.Join(r.work, "backup")
+	out, err := exec.CommandContext(ctx, r.self, "backup", "--dir", r.large.folder, to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("backing up: %w: %s", err, out)
+	}
+	return os.RemoveAll(to)
+}
+
+func (r *run) measureDestructions(context.Context) error {
+	records := len(r.large.setup.Records)
+	m, err := r.do(load.Job{Act: "destroy", Workers: 1, Calls: min(r.destructions, records/2)}, nil)
+	if err != nil {
+		return err
+	}
+	r.row("destruction: p99", ms(m.P99), milliseconds, atMost(100).full(), m,
+		fmt.Sprintf("request and approval, two calls, one destruction after another, of %s records in the vault and those "+
+			"of the rows before; all events durable and logged, the keys gone", grouped(float64(records))))
+	return nil
+}
+
+// measureMemory looks at the service after all that, and ends it.
+func (r *run) measureMemory(context.Context) error {
+	u, err := usageOf(r.service.pid())
+	if err != nil {
+		return err
+	}
+	r.figure(figure{
+		What: "resident memory, after all rows", Value: float64(u.resident.Now) / 1e6, Unit: megabytes, Budget: atMost(400).full(),
+		Events: r.large.size, Detail: fmt.Sprintf("of the service that started after the crash; %s MB at most", grouped(float64(u.resident.Peak)/1e6)),
 	})
+	return r.leave()
 }
 
 func ms(d time.Duration) float64 { return float64(d) / 1e6 }

@@ -8,11 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/pprof"
+	"runtime/debug"
 	"time"
-
-	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/ledger"
 )
 
 // plan says what is measured, and where.
@@ -29,11 +26,11 @@ type plan struct {
 	upload int64
 	// destructions is how many records are destroyed one after another.
 	destructions int
-	// self is this program, which is also run in other processes: its commands
-	// load and bench --probe.
+	// self is this program, which is run in other processes: its commands serve,
+	// load and backup.
 	self string
-	// profile is the beginning of the paths of one CPU profile a row; none are
-	// made if it is empty.
+	// profile is the beginning of the paths of one CPU profile of the service a row;
+	// none are made if it is empty.
 	profile string
 	// progress is told what is being measured, logger what the ledger has to say.
 	progress io.Writer
@@ -41,12 +38,10 @@ type plan struct {
 }
 
 const (
-	// submitters is how many callers the budgets speak of.
-	submitters = 64
+	// callers is how many there are that the budgets speak of.
+	callers = 64
 	// smallLog is the size that a grown log's throughput is held against.
 	smallLog = 10_000
-	// eventsPerRecord is how many events a record of the grown log has.
-	eventsPerRecord = 5
 
 	origin = "bench.medledger.example"
 	seed   = 20260101
@@ -65,16 +60,14 @@ func (p plan) check() error {
 // run is a run of the benchmark.
 type run struct {
 	plan
-	folder string // of the ledger
+	work   string // folder
 	report report
-	scene  *scene  // while the ledger is open
+	large  *site
 	small  float64 // appends a second to a small log
 
-	// What was known when the ledger was closed last.
-	size    uint64
-	records []events.ID
-
-	statements uint64 // bytes of all statements of the grown log
+	// While the large ledger is served.
+	service   *service
+	generator *generator
 }
 
 // step is a part of a run. Those with a name are rows of the table and have a
@@ -85,29 +78,28 @@ type step struct {
 	do   func(*run, context.Context) error
 }
 
-// The steps build on each other: the log is grown, closed and looked at from
-// outside, and then measured at its full size.
+// The steps build on each other: the log is grown and looked at from outside; a
+// small one is measured; then the large one is served, killed, and served again for
+// everything else.
 var steps = []step{
-	{"", "making a ledger", (*run).create},
-	{"grow", "growing the log", (*run).grow},
-	{"", "closing it", (*run).leave},
+	{"", "making a ledger", (*run).grow},
 	{"", "bytes on disk", (*run).measureDisk},
-	{"audit", "audit from disk", (*run).measureAudit},
-	{"", "crash, start and memory, in other processes", (*run).measureStart},
-	{"small", "appends to a small log", (*run).measureSmall},
-	{"", "opening the large one again", (*run).reenter},
-	{"appends", "appends by 64 submitters", (*run).measureAppends},
-	{"one", "appends by one submitter", (*run).measureOne},
+	{"", "audit from disk", (*run).measureAudit},
+	{"", "appends to a small log", (*run).measureSmall},
+	{"", "crash and start", (*run).measureStart},
+	{"appends", "appends by 64 clients", (*run).measureAppends},
+	{"one", "appends by one client", (*run).measureOne},
 	{"batches", "batches of 100", (*run).measureBatches},
-	{"reads", "reads by 64 readers", (*run).measureReads},
+	{"reads", "reads by 64 clients", (*run).measureReads},
 	{"upload", "appends during an upload", (*run).measureUpload},
+	{"backup", "appends during a backup", (*run).measureBackup},
 	{"destroy", "destructions", (*run).measureDestructions},
-	{"", "closing it", (*run).leave},
+	{"", "memory, and the end", (*run).measureMemory},
 }
 
 // measure carries a plan out and returns the report. It needs free space in its
-// folder, of about 3 KB an event and the size of the upload, and the machine for
-// itself.
+// folder, of about 6 KB an event and twice the size of the upload, and the machine
+// for itself.
 func measure(ctx context.Context, p plan) (_ *report, err error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -116,13 +108,14 @@ func measure(ctx context.Context, p plan) (_ *report, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a folder to work in; choose another place with --dir: %w", err)
 	}
-	r := &run{plan: p, folder: filepath.Join(work, "ledger"), report: report{Time: time.Now().UTC()}}
-	defer func() { err = errors.Join(err, r.leave(ctx), os.RemoveAll(work)) }()
+	r := &run{plan: p, work: work, report: report{Time: time.Now().UTC()}}
+	defer func() { err = errors.Join(err, r.leave(), os.RemoveAll(work)) }()
 	if r.report.Machine, err = inspect(work); err != nil {
 		return nil, err
 	}
 	before, start := lookAround(), time.Now()
 	for _, s := range steps {
+		fmt.Fprintf(r.progress, "%s ...\n", s.tell)
 		if err := r.perform(ctx, s); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.tell, err)
 		}
@@ -131,68 +124,46 @@ func measure(ctx context.Context, p plan) (_ *report, err error) {
 	return &r.report, nil
 }
 
-func (r *run) perform(ctx context.Context, s step) (err error) {
-	fmt.Fprintf(r.progress, "%s ...\n", s.tell)
-	if r.profile == "" || s.name == "" {
-		return s.do(r, ctx)
-	}
-	f, err := os.Create(r.profile + "-" + s.name + ".pprof")
-	if err != nil {
+// grow makes the log that is measured.
+func (r *run) grow(ctx context.Context) (err error) {
+	if r.large, err = r.newSite(ctx, filepath.Join(r.work, "ledger"), r.events); err != nil {
 		return err
 	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	err = s.do(r, ctx)
-	pprof.StopCPUProfile()
-	return errors.Join(err, f.Close())
-}
-
-// config is how the ledger is opened: as a service would open it.
-func (r *run) config() ledger.Config { return ledger.Config{Dir: r.folder, Logger: r.logger} }
-
-func (r *run) create(ctx context.Context) error {
-	if _, err := ledger.Create(ctx, r.config(), origin); err != nil {
-		return err
-	}
-	return r.reenter(ctx)
-}
-
-// reenter opens the ledger. The records that are known stay known, and what
-// other processes did meanwhile is found out.
-func (r *run) reenter(ctx context.Context) error {
-	l, err := ledger.Open(ctx, r.config())
-	if err != nil {
-		return err
-	}
-	s, err := enter(ctx, l)
-	if err == nil {
-		s.Add(r.records...)
-		err = s.Survey(ctx, r.size)
-	}
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	r.scene = s
+	debug.FreeOSMemory() // this process only waits from here on
+	r.report.Events = r.large.size
+	r.report.Records, r.report.Patients = uint64(len(r.large.setup.Records)), uint64(len(r.large.setup.Patients))
+	r.figure(figure{
+		What: "growth, through the Go interface", Value: float64(r.large.size) / r.large.grown.Seconds(), Unit: perSecond,
+		Events: r.large.size, Detail: fmt.Sprintf("%s events in %.1f s by %d submitters, without receipts: registrations, "+
+			"records, then %d readings for each amendment", grouped(float64(r.large.size)), r.large.grown.Seconds(), growers, growReads),
+	})
 	return nil
 }
 
-// leave closes the ledger if it is open.
-func (r *run) leave(context.Context) error {
-	if r.scene == nil {
-		return nil
+// enter serves a ledger and starts whoever calls it.
+func (r *run) enter(ctx context.Context, s *site) (err error) {
+	if r.service, err = startService(ctx, r.self, s.folder, filepath.Join(r.work, "service.log")); err != nil {
+		return err
 	}
-	s := r.scene
-	r.scene, r.size, r.records = nil, s.Size(), s.Records()
-	return s.Close()
+	r.generator, err = startGenerator(ctx, r.self, r.service.url, s.setup, r.progress)
+	return err
 }
 
-// figure adds a line to the report, measured on a log of so many events.
-func (r *run) figure(what string, value float64, u unit, b *budget, events uint64, detail string) {
-	r.report.Figures = append(r.report.Figures, figure{
-		What: what, Value: value, Unit: u, Budget: b, Events: events, Detail: detail,
-	})
+// leave ends both processes, if they run.
+func (r *run) leave() (err error) {
+	if g := r.generator; g != nil {
+		r.generator = nil
+		err = g.end()
+	}
+	if s := r.service; s != nil {
+		r.service = nil
+		err = errors.Join(err, s.stop())
+	}
+	return err
 }
+
+// figure adds a line to the report.
+func (r *run) figure(f figure) { r.report.Figures = append(r.report.Figures, f) }
 
 func atLeast(limit float64) *budget { return &budget{Limit: limit} }
 func atMost(limit float64) *budget  { return &budget{Limit: limit, AtMost: true} }

@@ -11,50 +11,66 @@ import (
 )
 
 const help = `
-Opens a ledger and puts it under a steady, mixed load until it is told to stop.
-Every line on standard output is a JSON object with what the ledger has promised
-by then: an event that it acknowledged, or an id that it refused and that may
-never appear. This is for tests that pull the plug.
+Puts load on a ledger. This is for medledger bench, and for tests that pull the
+plug.
+
+With --dir, opens a ledger and puts it under a steady, mixed load until it is told
+to stop. Every line on standard output is a JSON object with what the ledger has
+promised by then: an event that it acknowledged, or an id that it refused and
+that may never appear.
+
+With --url, calls a service over HTTP as the lines on standard input say.
 
 Usage:
 
-  medledger load --dir D [--workers N]
+  medledger load --dir D [--custody C] [--workers N]
+  medledger load --url URL
 
 Flags:
 
   --dir D       the ledger's data folder; no server may be running on it
+  --custody C   the folder of its secrets (default D.custody)
   --workers N   how many callers there are, 1 to 32 (default 16)
+  --url URL     the service to call, such as http://127.0.0.1:8340
 
 Example:
 
   medledger load --dir ledger
 `
 
+// options are the flags.
+type options struct {
+	dir, custody, url string
+	workers           int
+}
+
 // Command returns the command 'load'. Lines go to its standard output, the
 // ledger's messages to logger; it stops when its context ends.
 func Command(logger *slog.Logger) *cobra.Command {
-	var dir string
-	var workers int
+	var o options
 	c := &cobra.Command{
-		Use: "load", Short: "put a steady, mixed load on a ledger", Long: help, Hidden: true,
-		Args: func(c *cobra.Command, args []string) error {
-			return errors.Join(cobra.NoArgs(c, args), check(dir, workers))
-		},
+		Use: "load", Short: "put load on a ledger", Long: help, Hidden: true,
+		Args: func(c *cobra.Command, args []string) error { return errors.Join(cobra.NoArgs(c, args), o.check()) },
 		RunE: func(c *cobra.Command, _ []string) error {
-			return run(c.Context(), ledger.Config{Dir: dir, Logger: logger}, workers, c.OutOrStdout())
+			if o.url != "" {
+				return serveJobs(c.Context(), o.url, c.InOrStdin(), c.OutOrStdout())
+			}
+			return run(c.Context(), ledger.Config{Dir: o.dir, Custody: o.custody, Logger: logger}, o.workers, c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "the ledger's data folder")
-	c.Flags().IntVar(&workers, "workers", 16, "how many callers there are")
+	c.Flags().StringVar(&o.dir, "dir", "", "the ledger's data folder")
+	c.Flags().StringVar(&o.custody, "custody", "", "the folder of its secrets")
+	c.Flags().StringVar(&o.url, "url", "", "the service to call")
+	c.Flags().IntVar(&o.workers, "workers", 16, "how many callers there are")
 	return c
 }
 
-func check(dir string, workers int) error {
+func (o *options) check() error {
 	switch {
-	case dir == "":
-		return errors.New("name the ledger's data folder with --dir")
-	case workers < 1 || workers > 32:
-		return fmt.Errorf("--workers %d; there are 1 to 32", workers)
+	case (o.dir == "") == (o.url == ""):
+		return errors.New("name the ledger's data folder with --dir, or a service with --url")
+	case o.workers < 1 || o.workers > 32:
+		return fmt.Errorf("--workers %d; there are 1 to 32", o.workers)
 	}
 	return nil
 }

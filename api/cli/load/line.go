@@ -34,7 +34,7 @@ type Ack struct {
 	Index     uint64        `json:"index"`
 	Statement events.Digest `json:"statement"` // its SHA-256
 	Type      events.Type   `json:"type"`
-	Record    events.ID     `json:"record,omitzero"`
+	Subject   events.ID     `json:"subject,omitzero"`
 	// Version is the version of the record that the event made, with a content
 	// of the given SHA-256.
 	Version uint32        `json:"version,omitempty"`
@@ -44,6 +44,11 @@ type Ack struct {
 	Key     string    `json:"key,omitempty"`
 	Actor   events.ID `json:"actor,omitzero"`
 	Patient events.ID `json:"patient,omitzero"`
+	// Identifier is what the patient whom the event registered is known by.
+	Identifier string `json:"identifier,omitempty"`
+	// Secret is the token that the event issued, which is called Token.
+	Secret string    `json:"secret,omitempty"`
+	Token  events.ID `json:"token,omitzero"`
 }
 
 // Repeat gives the command of an origination again, which must answer with the

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -105,12 +106,13 @@ func (l *lines) Write(p []byte) (int, error) {
 // TestRun holds what a load says of a ledger against the ledger, when neither
 // was killed.
 func TestRun(t *testing.T) {
-	config := ledger.Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	config := ledger.Config{Dir: filepath.Join(t.TempDir(), "ledger"), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if _, err := ledger.Create(t.Context(), config, "load.medledger.example"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(t.Context())
-	out := &lines{enough: 3000, end: end}
+	defer end()
+	out := &lines{enough: 5000, end: end}
 	if err := run(ctx, config, 16, out); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +154,10 @@ func TestRun(t *testing.T) {
 	}
 	for _, want := range []events.Type{
 		events.TypeRecordOriginated, events.TypeRecordAmended, events.TypeRecordAccessed, events.TypeAccessRefused,
-		events.TypeRecordDisclosed, events.TypeRecordReceived, events.TypeRecordDestroyed,
+		events.TypeRecordDisclosed, events.TypeRecordReceived, events.TypeShareAcknowledged, events.TypeShareEnded,
+		events.TypeDestructionRequested, events.TypeRecordDestroyed, events.TypePatientRegistered, events.TypePatientMerged,
+		events.TypeRecordRefiled, events.TypeCareOpened, events.TypeCareClosed, events.TypeConsentWithdrawn,
+		events.TypeConsentGranted, events.TypeTokenIssued, events.TypeTokenRevoked,
 	} {
 		if types[want] == 0 {
 			t.Errorf("no %s in %v", want, types)

@@ -17,9 +17,12 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 )
 
-// pool is how many records the load works on at a time: few, so that commands
-// meet on the same record.
-const pool = 100
+// records and persons are how many records, and patients, the load works on at a
+// time: few, so that commands meet on the same.
+const (
+	records = 100
+	persons = 20
+)
 
 // mixed is a mixed load on a ledger, until its context ends.
 type mixed struct {
@@ -51,7 +54,13 @@ func run(ctx context.Context, config ledger.Config, workers int, out io.Writer) 
 	if err := s.Survey(ctx, size-min(size, 2048)); err != nil {
 		return err
 	}
-	s.records = s.records[max(len(s.records)-pool, 0):]
+	s.records = s.records[max(len(s.records)-records, 0):]
+	s.patients = s.patients[max(len(s.patients)-persons, 0):]
+	for len(s.patients) < persons {
+		if _, err := s.NewPatient(ctx); err != nil {
+			return err
+		}
+	}
 	l := &mixed{Scene: s, name: events.MustNewID().String(), out: out}
 	if err := l.write(Line{Opened: &size, Micros: took.Microseconds()}); err != nil {
 		return err
@@ -79,20 +88,26 @@ var acts = []struct {
 	weight int
 	do     func(*mixed, context.Context, *Worker) error
 }{
-	{240, (*mixed).create},
+	{220, (*mixed).create},
 	{80, (*mixed).createWithKey},
-	{200, (*mixed).amend},
-	{60, (*mixed).amendTogether},
-	{199, (*mixed).access},
-	{80, (*mixed).accessRefused},
-	{40, (*mixed).accessByNobody},
+	{170, (*mixed).amend},
+	{50, (*mixed).amendTogether},
+	{159, (*mixed).access},
+	{60, (*mixed).accessRefused},
+	{30, (*mixed).accessByNobody},
 	{60, (*mixed).share},
-	{40, (*mixed).destroy},
+	{50, (*mixed).destroy},
+	{40, (*mixed).register},
+	{30, (*mixed).care},
+	{20, (*mixed).consent},
+	{10, (*mixed).merge},
+	{10, (*mixed).refile},
+	{10, (*mixed).token},
 	{1, (*mixed).rotate},
 }
 
 func (l *mixed) act(ctx context.Context, w *Worker) error {
-	if l.Known() < pool/2 {
+	if l.Known() < records/2 {
 		return l.create(ctx, w)
 	}
 	n := w.IntN(1000)
@@ -109,46 +124,64 @@ func (l *mixed) command(actor events.ID) ledger.Command {
 	return ledger.Command{Actor: actor, Correlation: events.MustNewID()}
 }
 
-// settle writes down how a command was answered. An answer that this load cannot
-// have brought about is returned.
-func (l *mixed) settle(c ledger.Command, r *ledger.Result, err error, ack Ack) error {
-	var refused *ledger.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		return l.acknowledge(refused.Result, Ack{})
-	case err == nil:
-		return l.acknowledge(r, ack)
-	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrUnknownActor), errors.Is(err, ledger.ErrKeyReused):
-		return l.write(Line{None: c.Correlation})
-	case errors.Is(err, vault.ErrDestroyed): // of an event that is in the log, or of none
-		return nil
+// settle writes down how a command was answered, and returns its result if it was
+// done. An answer that this load cannot have brought about is an error.
+func (l *mixed) settle(c ledger.Command, r *ledger.Result, err error, ack Ack) (*ledger.Result, error) {
+	if refused := new(ledger.RefusedError); errors.As(err, &refused) {
+		return nil, l.acknowledge(refused.Result, Ack{})
 	}
-	return err
+	if err == nil {
+		return r, l.acknowledge(r, ack)
+	}
+	for _, without := range []error{
+		ledger.ErrConflict, ledger.ErrUnknownActor, ledger.ErrKeyReused, ledger.ErrUnauthenticated,
+	} {
+		if errors.Is(err, without) {
+			return nil, l.write(Line{None: c.Correlation})
+		}
+	}
+	if interrupted(err) { // of an event that is in the log, or of none
+		return nil, nil
+	}
+	return nil, err
+}
+
+// interrupted reports whether somebody else's command can have ended one.
+func interrupted(err error) bool {
+	return errors.Is(err, vault.ErrDestroyed) || errors.Is(err, ledger.ErrRightEnded)
 }
 
 func (l *mixed) acknowledge(r *ledger.Result, ack Ack) error {
-	ack.Event, ack.Index, ack.Type = r.Event.ID, r.Index, r.Event.Type
+	ack.Event, ack.Index, ack.Type, ack.Subject = r.Event.ID, r.Index, r.Event.Type, r.Event.Subject
 	ack.Statement = sha256.Sum256(r.Statement)
-	if _, isActor := r.Event.Data.(*events.ActorRegistered); !isActor {
-		ack.Record = r.Event.Subject
-	}
 	return l.write(Line{Ack: &ack})
 }
 
 func (l *mixed) create(ctx context.Context, w *Worker) error {
+	_, err := l.createFor(ctx, w, l.PickPatient(w))
+	return err
+}
+
+// createFor creates a record of a patient. If nothing can be filed under them any
+// more, somebody else takes their place.
+func (l *mixed) createFor(ctx context.Context, w *Worker, patient events.ID) (*ledger.Result, error) {
 	c, content := l.command(l.Clinician), w.Fresh()
-	r, err := l.Originate(ctx, c, Origination(events.MustNewID()), bytes.NewReader(content))
-	if err := l.settle(c, r, err, Ack{Version: 1, Content: sha256.Sum256(content)}); err != nil || r == nil {
-		return err
+	r, err := l.Originate(ctx, c, Origination(patient), bytes.NewReader(content))
+	r, err = l.settle(c, r, err, Ack{Version: 1, Content: sha256.Sum256(content)})
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, l.anotherFor(ctx, patient)
 	}
 	l.keep(r.Event.Subject, w)
-	return nil
+	return r, nil
 }
 
 // keep adds a record to those that the load works on, in place of another if
 // there are enough.
 func (l *mixed) keep(record events.ID, w *Worker) {
-	if l.Known() >= pool {
+	if l.Known() >= records {
 		l.Take(w)
 	}
 	l.Add(record)
@@ -157,16 +190,21 @@ func (l *mixed) keep(record events.ID, w *Worker) {
 // createWithKey gives the same command twice at the same time, and the same key
 // with another content.
 func (l *mixed) createWithKey(ctx context.Context, w *Worker) error {
-	key := fmt.Sprintf("%s-%d", l.name, l.keys.Add(1))
-	patient, content := events.MustNewID(), contentOf(key)
+	key := l.key()
+	patient, content := l.PickPatient(w), contentOf(key)
 	ack := Ack{Version: 1, Content: sha256.Sum256(content), Key: key, Actor: l.Clinician, Patient: patient}
+	var done atomic.Bool
 	err := together(func() error {
 		c := l.command(l.Clinician)
 		c.IdempotencyKey = key
 		r, err := l.Originate(ctx, c, Origination(patient), bytes.NewReader(content))
-		return l.settle(c, r, err, ack)
+		r, err = l.settle(c, r, err, ack)
+		if r != nil {
+			done.Store(true)
+		}
+		return err
 	})
-	if err != nil {
+	if err != nil || !done.Load() {
 		return err
 	}
 	c := l.command(l.Clinician)
@@ -175,8 +213,12 @@ func (l *mixed) createWithKey(ctx context.Context, w *Worker) error {
 	if err == nil {
 		return fmt.Errorf("event %d answered a command with another content", r.Index)
 	}
-	return l.settle(c, nil, err, Ack{})
+	_, err = l.settle(c, nil, err, Ack{})
+	return err
 }
+
+// key is an idempotency key that nobody used.
+func (l *mixed) key() string { return fmt.Sprintf("%s-%d", l.name, l.keys.Add(1)) }
 
 // together does the same twice at once.
 func together(f func() error) error {
@@ -202,69 +244,52 @@ func (l *mixed) amendRecord(ctx context.Context, record events.ID, content []byt
 	if err == nil {
 		ack.Version = r.Event.Data.(*events.RecordAmended).Version
 	}
-	return l.settle(c, r, err, ack)
+	_, err = l.settle(c, r, err, ack)
+	return err
 }
 
 func (l *mixed) access(ctx context.Context, w *Worker) error {
-	return l.accessBy(ctx, l.Clinician, l.Pick(w))
+	return l.accessBy(ctx, l.command(l.Clinician), l.Pick(w))
 }
 
+// accessRefused asks for what somebody inside who does not treat the patient, or
+// somebody outside, may not read.
 func (l *mixed) accessRefused(ctx context.Context, w *Worker) error {
-	return l.accessBy(ctx, l.Recipient, l.Pick(w))
+	who := [...]events.ID{l.Recipient, l.Clerk, l.Visitor}[w.IntN(3)]
+	return l.accessBy(ctx, l.command(who), l.Pick(w))
 }
 
 // accessByNobody asks in the name of an actor that does not exist: neither the
 // command nor the name may reach the log.
 func (l *mixed) accessByNobody(ctx context.Context, w *Worker) error {
 	nobody := events.MustNewID()
-	if err := l.accessBy(ctx, nobody, l.Pick(w)); err != nil {
+	if err := l.accessBy(ctx, l.command(nobody), l.Pick(w)); err != nil {
 		return err
 	}
 	return l.write(Line{None: nobody})
 }
 
-func (l *mixed) accessBy(ctx context.Context, actor, record events.ID) error {
-	c := l.command(actor)
+func (l *mixed) accessBy(ctx context.Context, c ledger.Command, record events.ID) error {
 	r, err := l.Access(ctx, c, ledger.Reading{Record: record, Purpose: events.PurposeTreatment})
-	if err != nil {
-		return l.settle(c, nil, err, Ack{})
-	}
-	return l.released(c, r)
+	return l.released(ctx, c, r, err)
 }
 
-// released reads a content to its end and writes its event down. A destruction
-// may cut the reading short.
-func (l *mixed) released(c ledger.Command, r *ledger.Release) error {
-	_, err := io.Copy(io.Discard, r.Content.Reader)
-	if err = errors.Join(err, r.Content.Reader.Close()); err != nil && !errors.Is(err, vault.ErrDestroyed) {
+// released reads a content to its end and writes its event down. The end of the
+// right to read it may cut the reading short, which is logged.
+func (l *mixed) released(ctx context.Context, c ledger.Command, r *ledger.Release, err error) error {
+	if err != nil {
+		_, err := l.settle(c, nil, err, Ack{})
 		return err
 	}
-	return l.settle(c, r.Result, nil, Ack{})
-}
-
-// share discloses a record and has the recipient receive it.
-func (l *mixed) share(ctx context.Context, w *Worker) error {
-	c, record := l.command(l.Clinician), l.Pick(w)
-	r, err := l.Disclose(ctx, c, ledger.Disclosure{
-		Record: record, Recipient: l.Recipient, Purpose: events.PurposeTreatment,
-		Until: events.At(time.Now().Add(time.Hour)),
-	})
-	if err := l.settle(c, r, err, Ack{}); err != nil || r == nil {
+	_, err = io.Copy(io.Discard, r)
+	if interrupted(err) {
+		err = r.Undelivered(ctx, err)
+	}
+	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
-	c = l.command(l.Recipient)
-	received, err := l.Receive(ctx, c, record, r.Event.Data.(*events.RecordDisclosed).Share)
-	if err != nil {
-		return l.settle(c, nil, err, Ack{})
-	}
-	return l.released(c, received)
-}
-
-// destroy destroys a record that others may be at work on.
-func (l *mixed) destroy(ctx context.Context, w *Worker) error {
-	c, record := l.command(l.Clerk), l.Take(w)
-	r, err := l.Destroy(ctx, c, ledger.Destruction{Record: record, Approver: l.Administrator, Ground: events.GroundRetentionEnded})
-	return l.settle(c, r, err, Ack{})
+	_, err = l.settle(c, r.Result, nil, Ack{})
+	return err
 }
 
 // rotate replaces the statement key, one rotation at a time.

@@ -11,71 +11,77 @@ import (
 	"github.com/medledger/medledger/verifier/statement"
 )
 
-// Scene is an open ledger with the people who use it, and the records that they
-// know of. Enter makes one. Its methods may be called from many goroutines at
-// once, except Survey.
+// Department is where all records of the loads are originated, by name: whoever
+// enters a scene later belongs to it too, and so may read them.
+const Department = "load"
+
+// System is who gives the identifiers of the loads' patients.
+const System = "urn:medledger:load"
+
+// Scene is an open ledger with the people who use it, and the patients and records
+// that they know of. Enter makes one. Its methods may be called from many goroutines
+// at once, except Survey.
 type Scene struct {
 	*ledger.Ledger
 
 	// Administrator founded the ledger, for Organisation.
 	Administrator, Organisation events.ID
-	// Clinician and Clerk work for Organisation, Recipient for another.
-	Clinician, Clerk, Recipient events.ID
+	// Clinician, Clerk and Visitor work for Organisation, the clinician in the
+	// department that originates all records, the visitor, a nurse, in none. The
+	// recipient is of another organisation.
+	Clinician, Clerk, Visitor, Recipient events.ID
 
-	mu      sync.RWMutex
-	records []events.ID // not destroyed, as far as this process knows
+	mu       sync.RWMutex
+	records  []events.ID // not destroyed, as far as this process knows
+	patients []events.ID // neither erased nor merged, as far as this process knows
 }
 
-// Enter registers the people of a scene in a ledger: its founder's organisation
-// gets a clinician and a clerk, and there is a recipient outside. No record is
+// Enter registers the people of a scene in a ledger. No patient and no record is
 // known yet. The caller closes the ledger.
 func Enter(ctx context.Context, l *ledger.Ledger) (*Scene, error) {
-	s := &Scene{Ledger: l}
-	if err := s.findFounder(ctx); err != nil {
-		return nil, err
-	}
-	outside, err := s.Register(ctx, ledger.Command{Actor: s.Administrator}, ledger.Registration{
-		Role: events.RoleRecipient, Organisation: events.MustNewID(),
-	})
+	founding, err := l.Founding(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("registering a recipient: %w", err)
+		return nil, fmt.Errorf("reading who founded the ledger: %w", err)
 	}
-	s.Recipient = outside.Event.Subject
-	for role, id := range map[events.Role]*events.ID{events.RoleClinician: &s.Clinician, events.RoleClerk: &s.Clerk} {
-		r, err := s.Register(ctx, ledger.Command{Actor: s.Administrator}, ledger.Registration{Role: role, Organisation: s.Organisation})
+	if founding == nil {
+		return nil, ledger.ErrEmpty
+	}
+	s := &Scene{Ledger: l, Administrator: founding.Administrator, Organisation: founding.Organisation}
+	department, err := l.Department(ctx, s.Organisation, Department)
+	if err != nil {
+		return nil, fmt.Errorf("naming a department: %w", err)
+	}
+	for _, person := range []struct {
+		ledger.Registration
+		id *events.ID
+	}{
+		{ledger.Registration{Role: events.RoleClinician, Department: department}, &s.Clinician},
+		{ledger.Registration{Role: events.RoleClerk}, &s.Clerk},
+		{ledger.Registration{Role: events.RoleNurse}, &s.Visitor},
+		{ledger.Registration{Role: events.RoleRecipient, Organisation: events.MustNewID()}, &s.Recipient},
+	} {
+		r, err := s.Register(ctx, ledger.Command{Actor: s.Administrator}, person.Registration)
 		if err != nil {
-			return nil, fmt.Errorf("registering a %s: %w", role, err)
+			return nil, fmt.Errorf("registering a %s: %w", person.Role, err)
 		}
-		*id = r.Event.Subject
+		*person.id = r.Event.Subject
 	}
 	return s, nil
 }
 
-// findFounder reads who the first administrator is: event 1 says so.
-func (s *Scene) findFounder(ctx context.Context) error {
-	raw, err := s.Log().Leaf(ctx, 1)
-	if err != nil {
-		return fmt.Errorf("reading who founded the ledger: %w", err)
-	}
-	parsed, err := statement.Parse(raw)
-	if err != nil {
-		return fmt.Errorf("reading who founded the ledger: %w", err)
-	}
-	founder, ok := events.Upcast(parsed.Event).Data.(*events.ActorRegistered)
-	if !ok {
-		return fmt.Errorf("event 1 is a %s; this ledger was not made by 'medledger init'", parsed.Event.Type)
-	}
-	s.Administrator, s.Organisation = parsed.Event.Subject, founder.Organisation
-	return nil
-}
-
-// Survey brings the known records up to date with the events from index from
-// on: the records that occur in them are added, those destroyed go.
-// Nobody else uses the scene meanwhile.
+// Survey brings the known patients and records up to date with the events from
+// index from on: those that occur in them are added, those destroyed, erased or
+// merged into others go. Nobody else uses the scene meanwhile.
 func (s *Scene) Survey(ctx context.Context, from uint64) error {
-	seen, destroyed := make(map[events.ID]bool), make(map[events.ID]bool)
-	for _, record := range s.records {
-		seen[record] = true
+	seen, gone := make(map[events.ID]bool), make(map[events.ID]bool)
+	for _, id := range slices.Concat(s.records, s.patients) {
+		seen[id] = true
+	}
+	meet := func(list *[]events.ID, id events.ID) {
+		if !seen[id] {
+			seen[id] = true
+			*list = append(*list, id)
+		}
 	}
 	for size := s.Size(); from < size; {
 		leaves, err := s.Log().Leaves(ctx, from, 4096)
@@ -87,20 +93,19 @@ func (s *Scene) Survey(ctx context.Context, from uint64) error {
 			if err != nil {
 				return fmt.Errorf("looking for records: event %d: %w", from+uint64(i), err)
 			}
-			record := parsed.Event.Subject
-			switch parsed.Event.Data.(type) {
-			case *events.DestructionStarted:
-				destroyed[record] = true
+			switch subject := parsed.Event.Subject; parsed.Event.Data.(type) {
+			case *events.DestructionStarted, *events.PatientErased, *events.PatientMerged:
+				gone[subject] = true
 			case *events.RecordOriginated, *events.RecordAccessed, *events.RecordAmended:
-				if !seen[record] {
-					seen[record] = true
-					s.records = append(s.records, record)
-				}
+				meet(&s.records, subject)
+			case *events.PatientRegistered:
+				meet(&s.patients, subject)
 			}
 		}
 		from += uint64(len(leaves))
 	}
-	s.records = slices.DeleteFunc(s.records, func(id events.ID) bool { return destroyed[id] })
+	isGone := func(id events.ID) bool { return gone[id] }
+	s.records, s.patients = slices.DeleteFunc(s.records, isGone), slices.DeleteFunc(s.patients, isGone)
 	return nil
 }
 
@@ -116,10 +121,15 @@ func (s *Scene) Known() int {
 
 // Pick returns a known record at random, each with the same probability. There
 // must be one.
-func (s *Scene) Pick(w *Worker) events.ID {
+func (s *Scene) Pick(w *Worker) events.ID { return s.pick(w, &s.records) }
+
+// PickPatient returns a known patient at random, likewise.
+func (s *Scene) PickPatient(w *Worker) events.ID { return s.pick(w, &s.patients) }
+
+func (s *Scene) pick(w *Worker, list *[]events.ID) events.ID {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.records[w.IntN(len(s.records))]
+	return (*list)[w.IntN(len(*list))]
 }
 
 // Take removes a record at random from those known, so that it can be destroyed.
@@ -141,12 +151,48 @@ func (s *Scene) Add(records ...events.ID) {
 	s.records = append(s.records, records...)
 }
 
-// Records returns the known records: what Add takes when the ledger is opened
-// again.
+// AddPatient makes a patient known.
+func (s *Scene) AddPatient(patient events.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.patients = append(s.patients, patient)
+}
+
+// Replace makes a patient known in place of another, who may be gone already.
+func (s *Scene) Replace(old, patient events.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.patients, old); i >= 0 {
+		s.patients[i] = patient
+	}
+}
+
+// Records returns the known records, Patients the known patients.
 func (s *Scene) Records() []events.ID {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Clone(s.records)
+}
+
+// Patients returns the known patients.
+func (s *Scene) Patients() []events.ID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.patients)
+}
+
+// NewPatient registers a patient under an identifier that nobody has.
+func (s *Scene) NewPatient(ctx context.Context) (events.ID, error) {
+	r, err := s.RegisterPatient(ctx, ledger.Command{Actor: s.Clerk}, identifiers(events.MustNewID().String()))
+	if err != nil {
+		return events.ID{}, err
+	}
+	s.AddPatient(r.Event.Subject)
+	return r.Event.Subject, nil
+}
+
+func identifiers(value string) []ledger.Identifier {
+	return []ledger.Identifier{{System: System, Value: value}}
 }
 
 // Origination is that of every record that the loads make.
