@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +21,8 @@ import (
 	"time"
 
 	"github.com/medledger/medledger/api"
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/proof"
 )
@@ -79,6 +83,56 @@ func (j *journal) String() string {
 	return j.lines.String()
 }
 
+// shared is a ledger that all tests of the log's own endpoints are served with,
+// and the token of its auditor.
+var shared struct {
+	once   sync.Once
+	dir    string
+	ledger *ledger.Ledger
+	token  string
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.ledger != nil {
+		_ = shared.ledger.Close()
+	}
+	_ = os.RemoveAll(shared.dir)
+	os.Exit(code)
+}
+
+func sharedLedger(t testing.TB) *ledger.Ledger {
+	t.Helper()
+	shared.once.Do(func() { shared.err = makeShared() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.ledger
+}
+
+func makeShared() (err error) {
+	ctx := context.Background()
+	if shared.dir, err = os.MkdirTemp("", "api"); err != nil {
+		return err
+	}
+	config := ledger.Config{Dir: filepath.Join(shared.dir, "d"), Logger: slog.New(slog.DiscardHandler)}
+	founding, err := ledger.Create(ctx, config, origin)
+	if err != nil {
+		return err
+	}
+	if shared.ledger, err = ledger.Open(ctx, config); err != nil {
+		return err
+	}
+	admin := ledger.Command{Actor: founding.Administrator}
+	auditor, err := shared.ledger.Register(ctx, admin, ledger.Registration{Role: events.RoleAuditor})
+	if err != nil {
+		return err
+	}
+	_, shared.token, err = shared.ledger.IssueToken(ctx, admin, auditor.Event.Subject, events.At(time.Now().Add(time.Hour)))
+	return err
+}
+
 // bench is a handler under test and what it may say and see.
 type bench struct {
 	url     string
@@ -91,7 +145,7 @@ func start(t *testing.T, size uint64) *bench {
 	t.Helper()
 	b := &bench{log: &fakeLog{size: size}, journal: new(journal)}
 	h, err := api.New(api.Config{
-		Log: b.log, Stopped: func() error { return b.stopped }, Clock: time.Now,
+		Ledger: sharedLedger(t), Log: b.log, Stopped: func() error { return b.stopped }, Clock: time.Now,
 		Logger: slog.New(slog.NewTextHandler(b.journal, nil)), Version: "v1.2.3",
 	})
 	if err != nil {
@@ -112,8 +166,10 @@ func start(t *testing.T, size uint64) *bench {
 }
 
 // do sends a request line as it is: no client cleans the target.
+// It has the token of an auditor.
 func (b *bench) do(t *testing.T, method, target string, headers ...string) (*http.Response, []byte) {
 	t.Helper()
+	headers = append(headers, "Authorization: Bearer "+shared.token+"\r\n")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -422,9 +478,9 @@ func TestCheckpointTimeMetric(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	whole := api.Config{Log: new(fakeLog), Stopped: func() error { return nil }, Logger: slog.Default(), Clock: time.Now}
+	whole := api.Config{Ledger: sharedLedger(t), Logger: slog.Default(), Clock: time.Now}
 	for i, spoil := range []func(*api.Config){
-		func(c *api.Config) { c.Log = nil }, func(c *api.Config) { c.Stopped = nil },
+		func(c *api.Config) { c.Ledger = nil }, func(c *api.Config) { c.Limits.Batch = -1 },
 		func(c *api.Config) { c.Logger = nil }, func(c *api.Config) { c.Clock = nil },
 	} {
 		c := whole

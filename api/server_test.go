@@ -16,7 +16,7 @@ import (
 
 // serving runs a server until the returned function is called, which returns
 // what Run returned.
-func serving(t *testing.T, s *api.Server, h http.Handler) (stop func() error) {
+func serving(t testing.TB, s *api.Server, h http.Handler) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)

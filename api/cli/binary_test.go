@@ -152,7 +152,7 @@ func TestRelativeFolders(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(folder)
-	if err != nil || len(entries) != 4 {
+	if err != nil || len(entries) != 6 { // with the secrets, of which one folder lies deeper
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 }
@@ -161,22 +161,19 @@ func TestServe(t *testing.T) {
 	dir := newLedger(t)
 	p := serve(t, dir)
 	before := p.checkpoint(t, dir)
-	if before.Size != 2 || before.Origin != origin {
+	if before.Size != 3 || before.Origin != origin {
 		t.Errorf("checkpoint %+v", before)
 	}
 	for path, want := range map[string]int{
-		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/log/tile/0/000.p/2": 200, "/log/tile/entries/000.p/2": 200,
-		"/log/tile/0/000.p/3": 404, "/log/tile/0/000": 404, "/": 404, "/log/tile/0/..%2f..%2fcheckpoint": 404,
+		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/log/tile/0/000.p/3": 200, "/log/tile/entries/000.p/3": 401,
+		"/v1/patients": 401, "/openapi.json": 200,
+		"/log/tile/0/000.p/4": 404, "/log/tile/0/000": 404, "/": 404, "/log/tile/0/..%2f..%2fcheckpoint": 404,
 	} {
 		if status, body := get(t, p.url+path); status != want {
 			t.Errorf("%s: %d, want %d\n%s", path, status, want, body)
 		}
 	}
-	_, bundle := get(t, p.url+"/log/tile/entries/000.p/2")
-	if leaves, err := proof.ParseBundle(bundle, 2); err != nil || len(leaves) != 2 {
-		t.Errorf("entry bundle: %v", err)
-	}
-	if _, metrics := get(t, p.url+"/metrics"); !bytes.Contains(metrics, []byte("\nmedledger_log_size 2\n")) {
+	if _, metrics := get(t, p.url+"/metrics"); !bytes.Contains(metrics, []byte("\nmedledger_log_size 3\n")) {
 		t.Error("metrics do not know the log's size")
 	}
 	// One folder, one process; one address, one server.
@@ -238,17 +235,10 @@ func TestExport(t *testing.T) {
 	if held, err := exported.Checkpoint(t.Context()); err != nil || !bytes.Equal(held, served) {
 		t.Errorf("the export's checkpoint is %q, %v, served is %q", held, err, served)
 	}
-	for _, tile := range []proof.Tile{{Level: 0, Width: 2}, {Level: proof.Entries, Width: 2}} {
-		read := exported.Tile
-		if tile.Level == proof.Entries {
-			read = func(ctx context.Context, t proof.Tile) ([]byte, error) {
-				return exported.Entries(ctx, t.Index, t.Width)
-			}
-		}
-		_, served := get(t, p.url+"/log/"+proof.FormatPath(tile))
-		if held, err := read(t.Context(), tile); err != nil || !bytes.Equal(held, served) {
-			t.Errorf("%s differs, %v", proof.FormatPath(tile), err)
-		}
+	tile := proof.Tile{Level: 0, Width: 3}
+	_, served = get(t, p.url+"/log/"+proof.FormatPath(tile))
+	if held, err := exported.Tile(t.Context(), tile); err != nil || !bytes.Equal(held, served) {
+		t.Errorf("%s differs, %v", proof.FormatPath(tile), err)
 	}
 	p.stop(t, syscall.SIGTERM)
 	refuse(t, 1, "replace it with --force", "export", "--dir", dir, file)
@@ -263,7 +253,7 @@ func TestExport(t *testing.T) {
 	}
 	// The secrets stay at home.
 	for _, key := range []string{"log.key", "vault.key", "commands.key"} {
-		secret, err := os.ReadFile(filepath.Join(dir, "keys", key))
+		secret, err := os.ReadFile(filepath.Join(dir+".custody", key))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,13 +266,13 @@ func TestExport(t *testing.T) {
 func TestRotateAndRebuild(t *testing.T) {
 	dir := newLedger(t)
 	r := succeed(t, "keys", "rotate", "--dir", dir)
-	if field(t, r.out, "index") != "2" || field(t, r.out, "statement-key") == "" {
+	if field(t, r.out, "index") != "3" || field(t, r.out, "statement-key") == "" {
 		t.Errorf("rotate printed %s", r.out)
 	}
 	p := serve(t, dir)
 	want := p.checkpoint(t, dir)
 	p.stop(t, syscall.SIGTERM)
-	if want.Size != 3 {
+	if want.Size != 4 {
 		t.Errorf("checkpoint %+v", want)
 	}
 	kept := filepath.Join(t.TempDir(), "kept")
@@ -295,15 +285,15 @@ func TestRotateAndRebuild(t *testing.T) {
 		"nothing":    func() error { return nil },
 		"lost tiles": func() error { return os.RemoveAll(tiles) },
 		"false tile": func() error {
-			return os.WriteFile(filepath.Join(tiles, "0", "000.p", "3"), make([]byte, 96), 0o600)
+			return os.WriteFile(filepath.Join(tiles, "0", "000.p", "4"), make([]byte, 128), 0o600)
 		},
 		"lost checkpoint": func() error {
 			return errors.Join(os.Remove(filepath.Join(dir, "log", "checkpoint")), os.Remove(filepath.Join(dir, "log", "signed")))
 		},
 		"lost index":       func() error { return os.Remove(filepath.Join(dir, "store", "index.sqlite")) },
 		"false index":      func() error { return os.WriteFile(filepath.Join(dir, "store", "index.sqlite"), []byte("?"), 0o600) },
-		"lost projection":  func() error { return os.Remove(filepath.Join(dir, "lives.sqlite")) },
-		"false projection": func() error { return os.WriteFile(filepath.Join(dir, "lives.sqlite"), []byte("?"), 0o600) },
+		"lost projection":  func() error { return os.Remove(filepath.Join(dir, "access.sqlite")) },
+		"false projection": func() error { return os.WriteFile(filepath.Join(dir, "access.sqlite"), []byte("?"), 0o600) },
 	}
 	for name, do := range damage {
 		if err := do(); err != nil {
@@ -320,7 +310,7 @@ func TestRotateAndRebuild(t *testing.T) {
 		if got := p.checkpoint(t, dir); got != want {
 			t.Errorf("%s: checkpoint %+v, want %+v", name, got, want)
 		}
-		if status, tile := get(t, p.url+"/log/tile/0/000.p/3"); status != 200 || bytes.Equal(tile, make([]byte, 96)) {
+		if status, tile := get(t, p.url+"/log/tile/0/000.p/4"); status != 200 || bytes.Equal(tile, make([]byte, 128)) {
 			t.Errorf("%s: tile %d", name, status)
 		}
 		p.stop(t, syscall.SIGTERM)
@@ -358,10 +348,10 @@ func spoilEvents(t *testing.T, dir string) {
 
 func TestFoldersThatAreNoLedger(t *testing.T) {
 	empty := t.TempDir()
-	newer := newLedger(t)
-	damaged := newLedger(t)
+	newer, older, damaged := newLedger(t), newLedger(t), newLedger(t)
 	for file, text := range map[string]string{
-		filepath.Join(newer, "medledger.json"):   `{"format":2,"origin":"` + origin + `"}`,
+		filepath.Join(newer, "medledger.json"):   `{"format":3,"origin":"` + origin + `"}`,
+		filepath.Join(older, "medledger.json"):   `{"format":1,"origin":"` + origin + `"}`,
 		filepath.Join(damaged, "medledger.json"): `{"format":`,
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -371,10 +361,12 @@ func TestFoldersThatAreNoLedger(t *testing.T) {
 	export := filepath.Join(t.TempDir(), "x.tar")
 	for _, args := range [][]string{
 		{"serve", "--listen", "127.0.0.1:0"}, {"export", export}, {"rebuild"}, {"keys", "rotate"},
+		{"admin", "token"}, {"backup", filepath.Join(t.TempDir(), "backup")},
 	} {
 		refuse(t, 1, "make one with 'medledger init'", append(args, "--dir", empty)...)
 		refuse(t, 1, "make one with 'medledger init'", append(args, "--dir", filepath.Join(empty, "none"))...)
 		refuse(t, 1, "newer medledger", append(args, "--dir", newer)...)
+		refuse(t, 1, "'medledger upgrade'", append(args, "--dir", older)...)
 		refuse(t, 1, "is damaged", append(args, "--dir", damaged)...)
 	}
 	refuse(t, 1, "newer medledger", "init", "--dir", newer, "--origin", origin)

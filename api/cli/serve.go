@@ -43,8 +43,8 @@ that more than the file.
 
 When it is ready it prints one line, 'listening http://HOST:PORT', or https with
 TLS. Whoever calls /v1 or reads the log's statements needs a token; the first
-administrator's is in D/admin.token. SIGTERM and SIGINT stop it; running requests
-are finished, a second signal cuts them off.
+administrator's is in D/admin.token. SIGTERM and SIGINT stop it; running
+requests are finished, a second signal cuts them off.
 
 If a write fails, the ledger stops itself: /readyz answers 503, the log can
 still be read, and the cause stands in the messages.
