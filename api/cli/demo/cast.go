@@ -65,6 +65,9 @@ func (s *story) register(ctx context.Context, r client.Registration, as *person,
 	return registered, nil
 }
 
+// ward is the name of the department of the doctor and the nurse.
+const ward = "Ward 1"
+
 // staff registers those who are there before the first patient comes.
 func (s *story) staff(ctx context.Context) error {
 	clinic := func(role events.Role, department string) client.Registration {
@@ -77,9 +80,9 @@ func (s *story) staff(ctx context.Context) error {
 		as *person
 		client.Registration
 	}{
-		{&s.cast.doctor, clinic(events.RoleClinician, "Ward 1")},
-		{&s.cast.nurse, clinic(events.RoleNurse, "Ward 1")},
-		{&s.cast.colleague, clinic(events.RoleClinician, "Ward 2")},
+		{&s.cast.doctor, clinic(events.RoleClinician, ward)},
+		{&s.cast.nurse, clinic(events.RoleNurse, ward)},
+		{&s.cast.colleague, clinic(events.RoleClinician, s.elsewhere)},
 		{&s.cast.clerk, clinic(events.RoleClerk, "Front desk")},
 		{&s.cast.insurer, outside(events.RoleRecipient, "Imaginary Insurance")},
 		{&s.cast.pharmacy, outside(events.RoleRecipient, "Invented Pharmacy")},

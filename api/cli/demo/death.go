@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
@@ -27,13 +28,13 @@ func (s *story) destroy(ctx context.Context) error {
 	_, err = admin.ApproveDestruction(ctx, own)
 	s.expect("… and approves that himself", "403: approver-not-allowed", outcome(err, "destroyed"))
 	key := client.WithKey("the end of the first")
-	s.expect("the administrator approves what the patient asked for", "2 keys destroyed", s.approve(ctx, s.first, asked, key))
-	s.expect("the answer was lost, he sends it again", "2 keys destroyed", s.approve(ctx, s.first, asked, key))
+	s.expect("the administrator approves what the patient asked for", "3 keys destroyed", s.approve(ctx, s.first, asked, key))
+	s.expect("the answer was lost, he sends it again", "3 keys destroyed", s.approve(ctx, s.first, asked, key))
 	s.expect("the doctor reads it", "410: record-destroyed", s.access(ctx, s.cast.doctor, s.first, 2, events.PurposeTreatment))
 	s.expect("the patient reads it", "410: record-destroyed", s.access(ctx, patient, s.first, 1, events.PurposePatient))
-	s.expect("the patient's image comes to its end", "1 keys destroyed", s.finish(ctx, patient, s.image))
+	s.expect("the patient's image comes to its end", "2 keys destroyed", s.finish(ctx, patient, s.image))
 	s.expect("she can still be found", "the same patient", s.find(ctx, numberOfAna, s.ana))
-	s.expect("the letter, her last record", "1 keys destroyed", s.finish(ctx, patient, s.letter))
+	s.expect("the letter, her last record", "2 keys destroyed", s.finish(ctx, patient, s.letter))
 	s.expect("with it went the ledger's knowledge of who she was", "404: not found", s.find(ctx, numberOfAna, s.ana))
 	var some []*record
 	for i, r := range s.rest {
@@ -41,7 +42,7 @@ func (s *story) destroy(ctx context.Context) error {
 			some = append(some, r)
 		}
 	}
-	s.each(some, fmt.Sprintf("%d more, at the clerk's request", len(some)), "2 keys destroyed", func(r *record) string {
+	s.each(some, fmt.Sprintf("%d more, at the clerk's request", len(some)), "3 keys destroyed", func(r *record) string {
 		return s.finish(ctx, s.cast.clerk, r)
 	})
 	s.each(s.others(), fmt.Sprintf("reading the %d that live", len(s.others())), released, func(r *record) string {
@@ -85,15 +86,16 @@ func (s *story) account(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the list of accesses: %w", err)
 	}
-	good := 0
+	good, lines := 0, []string{"event time  what      for    whom"}
 	for _, e := range list {
 		if s.keep(client.Done{Event: e.Event, Index: e.Index, Receipt: e.Receipt}) == proved {
 			good++
 		}
 		if e.Outcome == client.OutcomeReleased || e.Outcome == client.OutcomeDisclosed {
-			s.quote(accessLine(e), 1)
+			lines = append(lines, accessLine(e))
 		}
 	}
+	s.quote(strings.Join(lines, "\n"), 100)
 	s.done("contents went out in all", count(list, client.OutcomeReleased, client.OutcomeDisclosed))
 	s.done("beside them", count(list, client.OutcomeRefused, client.OutcomeNotDelivered, client.OutcomeAnswered))
 	s.expect("each line comes with a receipt", fmt.Sprintf("%d × %s", len(list), proved), fmt.Sprintf("%d × %s", good, proved))
@@ -114,8 +116,7 @@ func (s *story) account(ctx context.Context) error {
 
 // accessLine sets an entry of the list of accesses.
 func accessLine(e client.Entry) string {
-	who := fmt.Sprintf("%s of %q", e.Role, e.OrganisationName)
-	return fmt.Sprintf("%s  %-9s %-6s %-44s event %d", e.Time.Format("15:04:05"), e.Outcome, e.Purpose, who, e.Index)
+	return fmt.Sprintf("%5d %s %-9s %-6s %s of %s", e.Index, e.Time.Format("15:04"), e.Outcome, e.Purpose, e.Role, e.OrganisationName)
 }
 
 // look is the scene in which the vault is opened past the ledger, with its root

@@ -55,7 +55,7 @@ func (s *story) open(ctx context.Context) error {
 }
 
 // nightNurse is somebody who is registered and plays no part.
-var nightNurse = client.Registration{Role: events.RoleNurse, Department: "Ward 1"}
+var nightNurse = client.Registration{Role: events.RoleNurse, Department: ward}
 
 func registeredOnce(first, second *client.Registered) string {
 	switch {

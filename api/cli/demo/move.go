@@ -139,7 +139,7 @@ func (s *story) goOn(ctx context.Context) error {
 		return err
 	}
 	next, err := s.event(ctx, s.late.size, now.size)
-	s.expect(fmt.Sprintf("the auditor looks at event %d, the next", s.late.size), string(events.TypeLedgerRestored),
+	s.expect(fmt.Sprintf("event %d, the log's next, says", s.late.size), string(events.TypeLedgerRestored),
 		outcome(err, string(next.Type)))
 	issued, err := s.event(ctx, firstToken, now.size)
 	if err != nil {

@@ -141,7 +141,7 @@ func (s *story) read(ctx context.Context) error {
 	s.each(s.rest, fmt.Sprintf("the doctor reads the other %d", len(s.rest)), released, func(r *record) string {
 		return s.access(ctx, s.cast.doctor, r, 1, treat)
 	})
-	s.expect("the clerk lists the patient's records", "2 records, no contents", s.list(ctx, s.cast.clerk, s.ana))
+	s.expect("the clerk lists the patient's records", "2 listed, no contents", s.list(ctx, s.cast.clerk, s.ana))
 	s.expect("the insurer lists them", "403: role-not-allowed", s.list(ctx, s.cast.insurer, s.ana))
 	return nil
 }
@@ -152,7 +152,7 @@ func (s *story) list(ctx context.Context, who person, patient events.ID) string 
 	if err != nil {
 		return outcome(err, "")
 	}
-	return fmt.Sprintf("%d records, no contents", len(list.Records))
+	return fmt.Sprintf("%d listed, no contents", len(list.Records))
 }
 
 // correct is the scene in which mistakes are corrected: what was written before
@@ -161,8 +161,8 @@ func (s *story) correct(ctx context.Context) error {
 	s.scene("Mistakes are corrected; what was written before stays readable")
 	const treat = events.PurposeTreatment
 	s.expect("the clerk files the letter under the right patient", proved, s.happened(s.cast.clerk.Refile(ctx, s.letter.id, s.ana)))
-	s.expect("she has it now", "3 records, no contents", s.list(ctx, s.cast.clerk, s.ana))
-	s.expect("the other patient has it no more", "1 records, no contents", s.list(ctx, s.cast.clerk, s.ben))
+	s.expect("she has it now", "3 listed, no contents", s.list(ctx, s.cast.clerk, s.ana))
+	s.expect("the other patient has it no more", "1 listed, no contents", s.list(ctx, s.cast.clerk, s.ben))
 	s.expect("the doctor amends the first record", "version 2", s.amend(ctx, s.first))
 	s.expect("the nurse reads version 1", released, s.access(ctx, s.cast.nurse, s.first, 1, treat))
 	s.expect("the nurse reads version 2", released, s.access(ctx, s.cast.nurse, s.first, 2, treat))

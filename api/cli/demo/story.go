@@ -38,6 +38,8 @@ type story struct {
 	verifier note.Verifier
 	cast     cast
 	ward     events.ID // the department of the doctor and the nurse
+	// elsewhere is the name of the other doctor's department.
+	elsewhere string
 
 	// ana is the patient of the story, twin the same person again, registered by
 	// mistake, and ben another patient.
@@ -60,7 +62,7 @@ func newStory(p *page, medledger *program, at ledger.Folder, scratch string, doc
 	s := &story{
 		page: p, medledger: medledger, at: at, scratch: scratch, docs: docs, http: connections(),
 		old:      ledger.FolderAt(filepath.Join(scratch, "first-machine")),
-		evidence: filepath.Join(scratch, "evidence"),
+		evidence: filepath.Join(scratch, "evidence"), elsewhere: "Ward 2",
 	}
 	s.attacks = s.ways()
 	return s
@@ -117,7 +119,7 @@ func (s *story) title() {
 	if !s.bundled {
 		input = fmt.Sprintf("%d documents of --records", len(s.docs))
 	}
-	s.line(bold, "medledger: a day of a small clinic, with "+input+", and an auditor")
+	s.line(bold, "medledger: a clinic's day, with "+input+", and an auditor")
 	s.line("", "")
 	s.say("What follows happens now, on this machine: the service runs in a process of its own, and everybody talks to it over HTTP, each with a token of their own. A ✓ marks what was checked; the right margin says how long it took.")
 }
