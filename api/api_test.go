@@ -141,6 +141,8 @@ type bench struct {
 	stopped error
 }
 
+func (b *bench) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b.journal, nil)) }
+
 func start(t *testing.T, size uint64) *bench {
 	t.Helper()
 	b := &bench{log: &fakeLog{size: size}, journal: new(journal)}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,14 +99,8 @@ func (c *call) originate(i int, in *client.BatchItem) (*ledger.Result, error) {
 	}, content)
 }
 
-// receiptBytes is about how long a receipt in JSON is.
-const receiptBytes = 3 << 10
-
 // appendOutcomes appends client.BatchResults as encoding/json would write them.
 func appendOutcomes(b []byte, outcomes []outcome) ([]byte, error) {
-	if b == nil {
-		b = make([]byte, 0, receiptBytes*len(outcomes))
-	}
 	var encoder receipts
 	b = append(b, `{"results":[`...)
 	for i, o := range outcomes {
@@ -123,6 +118,9 @@ func appendOutcomes(b []byte, outcomes []outcome) ([]byte, error) {
 		b = append(b, `{"status":201,`...)
 		b = encoder.appendVersion(b, o.result, 1, o.proved)
 		b = append(b, '}')
+		if i == 0 { // the others are about as long
+			b = slices.Grow(b, (len(b)+16)*len(outcomes))
+		}
 	}
 	return append(b, "]}\n"...), nil
 }

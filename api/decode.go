@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,10 +162,7 @@ func (s *shape) space() {
 	}
 }
 
-var (
-	textType = reflect.TypeFor[encoding.TextUnmarshaler]()
-	idType   = reflect.TypeFor[events.ID]()
-)
+var idType = reflect.TypeFor[events.ID]()
 
 // value walks over a value of a type.
 func (s *shape) value(t reflect.Type) error {

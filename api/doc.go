@@ -1,34 +1,99 @@
 // Package api is how the outside talks to a ledger over HTTP. It turns requests
 // into calls of the ledger and the ledger's answers and errors into responses;
-// it decides nothing. One folder beneath it is one other entrance: cli is the
-// command line.
+// it decides nothing. One folder beneath it is one other entrance (cli is the
+// command line), or the other side of this one (client).
 //
 // # Endpoints
 //
+// Everything under /v1 needs a token. Bodies are the wire types of api/client; the
+// document at /openapi.json is made from the same table (routes.go) as the router,
+// and names the roles that each operation is for.
+//
+//	POST   /v1/actors                                       register; the token is shown this once
+//	POST   /v1/actors/{actor}/tokens                        issue a token
+//	DELETE /v1/actors/{actor}/tokens/{token}                revoke one: 204
+//	POST   /v1/patients                                     register under external identifiers
+//	GET    /v1/patients?system=&value=[&purpose=]           find by one
+//	POST   /v1/patients/{patient}/merge                     into another
+//	POST   /v1/patients/{patient}/care-relationships        open; DELETE …/{relationship} closes
+//	POST   /v1/patients/{patient}/proxies                   appoint; DELETE …/{appointment} dismisses
+//	POST   /v1/patients/{patient}/consents                  grant; DELETE …/{consent} withdraws
+//	DELETE /v1/patients/{patient}/consents?purpose=         withdraw what was only implied
+//	GET    /v1/patients/{patient}/records?kind=&from=&to=&cursor=&purpose=
+//	GET    /v1/patients/{patient}/accesses?cursor=&purpose= who saw or received what
+//	POST   /v1/records?patient=&kind=&confidentiality=      store: the body is the content
+//	POST   /v1/records:batch                                store many, each with its own outcome
+//	PUT    /v1/records/{record}/content                     amend
+//	GET    /v1/records/{record}/content?purpose=[&version=] read
+//	PUT    /v1/records/{record}/patient                     file under another patient
+//	GET    /v1/records/{record}/history[?cursor=]           its events
+//	POST   /v1/records/{record}/shares                      disclose
+//	GET    /v1/shares/{share}/content                       receive
+//	POST   /v1/shares/{share}/acknowledgement               acknowledge
+//	DELETE /v1/shares/{share}                               end
+//	POST   /v1/records/{record}/destruction-requests        ask for the destruction
+//	POST   /v1/destruction-requests/{destruction}/approval  approve what somebody else asked for
+//	GET    /v1/receipts/{event}[?wait=]                     the receipt, at the current checkpoint
+//
 //	GET /log/checkpoint                   the newest signed checkpoint
 //	GET /log/tile/{L}/{N}[.p/{W}]         a hash tile
-//	GET /log/tile/entries/{N}[.p/{W}]     an entry bundle
+//	GET /log/tile/entries/{N}[.p/{W}]     an entry bundle, for auditors
+//	GET /openapi.json                     what all this looks like (OpenAPI 3.1)
 //	GET /healthz                          200 while the process runs
 //	GET /readyz                           200 while the ledger accepts commands;
 //	                                      503 from the moment it is told to stop
 //	GET /metrics                          Prometheus' text format
 //
-// HEAD is allowed wherever GET is. Everything under /log/ is C2SP tlog-tiles
-// (https://c2sp.org/tlog-tiles) with <prefix> = /log: the same bytes as the
-// files of the log's folder, so any client of tiled logs reads it. What the
-// checkpoint does not cover is not served.
+// Outside /v1, HEAD is allowed wherever GET is. Reading under /v1 is an event, so
+// that HEAD, which would leave one for nothing, is not offered there.
+//
+// Everything under /log/ is C2SP tlog-tiles (https://c2sp.org/tlog-tiles) with
+// <prefix> = /log: the same bytes as the files of the log's folder, so any client
+// of tiled logs reads it. What the checkpoint does not cover is not served.
+//
+// # Requests
+//
+// A token is sent as 'Authorization: Bearer mlt_…'. JSON is read strictly (see
+// decode.go), query parameters are those of the operation, each once, and so are
+// Authorization, Content-Type, Idempotency-Key, If-Match and X-Request-Id: what
+// could mean one thing here and another to something before us is refused.
+//
+// Every POST, PUT and DELETE takes an Idempotency-Key
+// (draft-ietf-httpapi-idempotency-key-header): the same command with the same key,
+// by the same actor, is answered what it was answered the first time, also after a
+// crash, and another command with the key is refused with 422. A token is shown
+// once; a repetition has tokenShown instead. The steps of a call that leads to
+// several events, and the items of a batch, have keys that derive from the call's.
+//
+// X-Request-Id, a UUID, comes back with the answer and joins the events of the
+// request; whoever sends none, or something else, gets a new one.
+//
+// PUT content takes an If-Match with the ETag of the version that it amends, and
+// answers 412 if another is the newest by now.
+//
+// # Answers
+//
+// A command is answered with its event, the event's index and its receipt, in the
+// body and (without the receipt) as Medledger-Event and Medledger-Index. A content
+// that cannot be handed over whole, because the client goes away or the right to
+// read it ends, is cut off in the middle: only an answer that ended was whole. The
+// log says that it was not delivered.
 //
 // # Paths
 //
 // A path names a resource in exactly one spelling. Paths are compared as they
 // were sent: escapes, doubled slashes, dot segments and trailing slashes are
 // neither decoded nor cleaned nor redirected, they name nothing and get 404.
-// Query strings are ignored.
+// Outside /v1 query strings are ignored.
 //
 // # Errors
 //
 // Every error is a problem (RFC 9457, application/problem+json) of type
-// about:blank, whose detail says what the client can do. What went wrong inside
+// about:blank, whose detail says what the client can do, and whose reason says why
+// the rules refused something, where that tells the caller nothing that they may
+// not know: what they may not know of is answered exactly as what does not exist,
+// with 404 (refusal.go). A role that does not do something at all is told so with
+// 403, whatever it asks about. What went wrong inside
 // the server is in its log and never in a response. The exceptions are requests
 // that are not HTTP, or whose header is over MaxHeaderBytes: net/http answers
 // those itself, in plain text, before they get here.
@@ -59,5 +124,5 @@
 //
 // Neither log lines nor metrics hold a path, a query, an address or a header of
 // a request: they name the route (as in the table above), the status, the
-// duration and the size of the response.
+// duration and the size of the response, and log lines the request's id.
 package api

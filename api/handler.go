@@ -83,7 +83,7 @@ const (
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Ledger == nil || c.Logger == nil || c.Clock == nil {
-		return c, errors.New("Ledger, Logger and Clock must be set")
+		return c, errors.New("the handler needs a Ledger, a Logger and a Clock")
 	}
 	l := &c.Limits
 	if l.Content < 0 || l.JSON < 0 || l.BatchJSON < 0 || l.Batch < 0 {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,8 +54,11 @@ type clinic struct {
 	stall *stall
 }
 
-// stall is a clock that does not answer: the turn that asks it goes no further.
-type stall struct{ reached, over chan struct{} }
+// stall is a clock that does not answer the first who asks it, who goes no further.
+type stall struct {
+	asked         atomic.Bool
+	reached, over chan struct{}
+}
 
 func newClinic(t testing.TB) *clinic {
 	t.Helper()
@@ -102,11 +106,8 @@ func (c *clinic) clock() time.Time {
 	c.mu.Lock()
 	now, stall := c.now, c.stall
 	c.mu.Unlock()
-	if stall != nil {
-		select {
-		case stall.reached <- struct{}{}:
-		default:
-		}
+	if stall != nil && stall.asked.CompareAndSwap(false, true) {
+		close(stall.reached)
 		<-stall.over
 	}
 	return now
@@ -114,7 +115,7 @@ func (c *clinic) clock() time.Time {
 
 // whileDecided gives a command, and calls then while it is being decided.
 func (c *clinic) whileDecided(command, then func()) {
-	s := &stall{reached: make(chan struct{}, 1), over: make(chan struct{})}
+	s := &stall{reached: make(chan struct{}), over: make(chan struct{})}
 	c.mu.Lock()
 	c.stall = s
 	c.mu.Unlock()

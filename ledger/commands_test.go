@@ -337,3 +337,43 @@ func TestEndedByAnother(t *testing.T) {
 		t.Errorf("a proxy of another patient: %v", err)
 	}
 }
+
+// TestKeyTakenMeanwhile: while a content or a patient's identifiers are being kept,
+// another command takes the key. Its event is no answer.
+func TestKeyTakenMeanwhile(t *testing.T) {
+	c := newClinic(t)
+	record := c.record("x")
+	for name, do := range map[string]func(ledger.Command) (*ledger.Result, error){
+		"register": func(who ledger.Command) (*ledger.Result, error) {
+			return c.RegisterPatient(context.Background(), who, identifiers())
+		},
+		"originate": func(who ledger.Command) (*ledger.Result, error) {
+			return c.Originate(context.Background(), who, c.origination(), strings.NewReader("y"))
+		},
+		"amend": func(who ledger.Command) (*ledger.Result, error) {
+			return c.Amend(context.Background(), who, ledger.Amendment{Record: record}, strings.NewReader("y"))
+		},
+	} {
+		who := keyed(c.doctor, name)
+		var result *ledger.Result
+		var err error
+		c.whileDecided(func() { result, err = do(who) }, func() {
+			c.must(c.GrantConsent(t.Context(), who, c.subject, events.PurposeResearch))
+		})
+		if result != nil || !errors.Is(err, ledger.ErrKeyReused) {
+			t.Errorf("%s: answered %v, %v", name, result != nil, err)
+		}
+	}
+	c.must(c.Amend(t.Context(), c.doctor, ledger.Amendment{Record: record}, strings.NewReader("z")))
+}
+
+// TestMergeWithOneself under the key of a merge is another command.
+func TestMergeWithOneself(t *testing.T) {
+	c := newClinic(t)
+	other := c.newPatient()
+	who := keyed(c.clerk, "m")
+	c.must(c.MergePatients(t.Context(), who, other, c.subject))
+	if _, err := c.MergePatients(t.Context(), who, other, other); !errors.Is(err, ledger.ErrKeyReused) {
+		t.Error(err)
+	}
+}

@@ -35,6 +35,9 @@ func (l *Ledger) ApproveDestruction(ctx context.Context, c Command, destruction 
 	var record events.ID
 	l.view(func(s *life.State) { record = s.Doomed(destruction) })
 	request := decision.Request{Action: events.ActionDestroy, Actor: c.Actor, Record: record}
+	// The caller's going away ends none of it: else a record whose destruction has
+	// started would keep its keys until the next Open.
+	ctx = context.WithoutCancel(ctx)
 	started, err := act(ctx, l, c, request, func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		doomed := s.Record(record)
 		return record, &events.DestructionStarted{
@@ -45,8 +48,6 @@ func (l *Ledger) ApproveDestruction(ctx context.Context, c Command, destruction 
 	if err != nil {
 		return nil, err
 	}
-	// From here on nobody may stop it, whether the caller waits or not.
-	ctx = context.WithoutCancel(ctx)
 	return l.completeDestruction(ctx, record, destruction, Command{Correlation: started.Event.Correlation})
 }
 

@@ -137,14 +137,14 @@ func (l *Ledger) announce(ctx context.Context, c Command, record events.ID, vers
 	if errors.Is(err, ErrStopped) {
 		return nil, err // whether it happened the next Open finds out
 	}
+	if err == nil {
+		err = ErrKeyReused // for a command of another sort, at the same moment
+	}
 	discardErr := l.vault.Discard(ctx, record, version)
 	if errors.Is(discardErr, vault.ErrDestroyed) || errors.Is(discardErr, vault.ErrNotFound) {
 		discardErr = nil // a destruction of the record took it along
 	}
-	if err = errors.Join(err, discardErr); err != nil {
-		return nil, err
-	}
-	return result, nil // what the same command led to before
+	return nil, errors.Join(err, discardErr)
 }
 
 func commits(d events.Data, c [commitment.Size]byte) bool {

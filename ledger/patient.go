@@ -107,7 +107,13 @@ func (l *Ledger) RegisterPatient(ctx context.Context, c Command, ids []Identifie
 		}, nil
 	}))
 	happened := err == nil && result.Event.Subject == patient
-	return result, l.settle(ctx, place, happened, err)
+	if err == nil && !happened {
+		err = ErrKeyReused // for a command of another sort, at the same moment
+	}
+	if err = l.settle(ctx, place, happened, err); err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // taken answers that an identifier is somebody's. Whoever is told that has looked

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -247,4 +248,20 @@ func TestTwoPersons(t *testing.T) {
 	c.must(c.ApproveDestruction(t.Context(), c.approver, requested))
 	_, err = c.ApproveDestruction(t.Context(), c.approver, requested)
 	c.refused(err, decision.RefusedDestroyed)
+}
+
+// TestApproverGoesAway: a destruction that has started is completed, whoever waits
+// for it.
+func TestApproverGoesAway(t *testing.T) {
+	c := newClinic(t)
+	record := c.record("x")
+	requested := doom(c.must(c.RequestDestruction(t.Context(), c.patient, record, events.GroundPatientRequest)))
+	ctx, cancel := context.WithCancel(t.Context())
+	c.whileDecided(func() {
+		c.must(c.ApproveDestruction(ctx, c.admin, requested))
+	}, cancel)
+	history := c.history(record)
+	if last := history[len(history)-1].Event; last.Type != events.TypeRecordDestroyed {
+		t.Errorf("the history ends with a %s", last.Type)
+	}
 }

@@ -42,6 +42,8 @@ func (l *Ledger) Disclose(ctx context.Context, c Command, d Disclosure) (*Result
 	if err != nil {
 		return nil, err
 	}
+	// The caller's going away does not end it: see announce.
+	ctx = context.WithoutCancel(ctx)
 	result, err := act(ctx, l, c, request, func(s *life.State, _ decision.Request, trace events.Decision) (events.ID, events.Data, error) {
 		return d.Record, &events.RecordDisclosed{
 			Actor: c.Actor, Decision: trace, Purpose: d.Purpose, Recipient: d.Recipient,

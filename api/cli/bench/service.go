@@ -49,13 +49,19 @@ func startService(ctx context.Context, self, folder, log string) (_ *service, er
 	return s, nil
 }
 
-// said is the end of what the service had to say.
+// said is the end of what the service had to say, a line for each request aside.
 func (s *service) said() string {
 	raw, err := os.ReadFile(s.log.Name())
 	if err != nil {
 		return err.Error()
 	}
-	return "it says: " + string(raw[max(len(raw)-2000, 0):])
+	var lines []string
+	for line := range strings.Lines(string(raw)) {
+		if !strings.Contains(line, "msg=request ") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return "the service says: " + strings.Join(lines[max(len(lines)-5, 0):], "; ")
 }
 
 func (s *service) pid() int { return s.cmd.Process.Pid }

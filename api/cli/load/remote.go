@@ -145,13 +145,14 @@ func (r *remote) ends(ctx context.Context, job Job, lines *inLines) (func() bool
 	case job.Calls > 0:
 		return Times(job.Calls), nil, nil
 	case job.Stopped:
+		var told atomic.Bool // one worker hears it for all
 		return func() bool {
 			select {
 			case <-lines.each:
-				return false
+				told.Store(true)
 			default:
-				return true
 			}
+			return !told.Load()
 		}, nil, nil
 	case job.Upload > 0:
 		done, result := make(chan struct{}), make(chan uploadResult, 1)
