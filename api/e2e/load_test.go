@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -223,63 +222,4 @@ func sizeIn(output string) string {
 	_, after, _ := strings.Cut(output, "\nsize")
 	size, _, _ := strings.Cut(strings.TrimSpace(after), "\n")
 	return size
-}
-
-// TestDiskFull fills the disk while the ledger is written to: the service answers
-// 503 from then on, still shows its log, and once there is room again, what it
-// acknowledged is there.
-func TestDiskFull(t *testing.T) {
-	var tr transcript
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=24m"); err != nil {
-		const needed = "needs the right to mount a small file system"
-		if os.Getenv("MEDLEDGER_REQUIRE_SERVICES") == "1" {
-			t.Fatalf("%s: %v", needed, err)
-		}
-		t.Skipf("%s: %v", needed, err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, 0); err != nil {
-			t.Errorf("unmounting the small file system: %v", err)
-		}
-	})
-	dir := filepath.Join(disk, "ledger")
-	h, s := newHouse(t, &tr, dir)
-	l := h.start(30000)
-	l.until("answered 503", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.refusals[http.StatusServiceUnavailable] > writers
-	})
-	l.end()
-	for status := range l.refusals {
-		if status != http.StatusServiceUnavailable {
-			t.Errorf("refused with %d when the disk was full", status)
-		}
-	}
-	for path, want := range map[string]int{"/readyz": 503, "/healthz": 200, "/log/checkpoint": 200} {
-		response, err := http.Get(s.url + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		if response.StatusCode != want {
-			t.Errorf("%s answers %d, want %d", path, response.StatusCode, want)
-		}
-	}
-	if err := s.end(); err == nil {
-		t.Error("a server whose ledger had stopped ends as if nothing had happened")
-	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=256m"); err != nil {
-		t.Fatal(err)
-	}
-	s = tr.serve(t, dir)
-	h.moved(s)
-	l.check(all)
-	again := h.start(30000)
-	again.until("more acknowledged", func() bool { return again.soFar() >= 10 })
-	again.end()
-	again.check(all)
-	s.stop()
-	tr.must(t, "medverify", "log", "--dir", dir, "--vkey", filepath.Join(dir, "log.vkey"))
 }

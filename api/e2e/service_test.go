@@ -152,7 +152,20 @@ func newHouse(t *testing.T, tr *transcript, dir string) (*house, *served) {
 	tr.must(t, "medledger", "init", "--dir", dir, "--origin", "e2e.example/clinic")
 	s := tr.serve(t, dir)
 	h := &house{t: t, tr: tr, dir: dir}
-	token, err := os.ReadFile(filepath.Join(dir, "admin.token"))
+	h.register(s)
+	h.tokenFile = filepath.Join(t.TempDir(), "auditor.token")
+	if err := os.WriteFile(h.tokenFile, []byte(h.auditor.Token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return h, s
+}
+
+// register has the administrator, whose token lies in the data folder, register the
+// others.
+func (h *house) register(s *served) {
+	t := h.t
+	t.Helper()
+	token, err := os.ReadFile(filepath.Join(h.dir, "admin.token"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,11 +190,6 @@ func newHouse(t *testing.T, tr *transcript, dir string) (*house, *served) {
 			h.ward = registered.Department
 		}
 	}
-	h.tokenFile = filepath.Join(t.TempDir(), "auditor.token")
-	if err := os.WriteFile(h.tokenFile, []byte(h.auditor.Token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return h, s
 }
 
 func (h *house) holding(s *served, token string) actor {
