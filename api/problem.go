@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"syscall"
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
@@ -96,6 +97,8 @@ func problemOf(err error) (p *problem, internal bool) {
 		return &problem{Status: http.StatusUnprocessableEntity, Detail: "a value of the request is out of its bounds; see /openapi.json"}, false
 	case errors.Is(err, ledger.ErrStopped):
 		return &problem{Status: http.StatusServiceUnavailable, Detail: "the ledger has stopped and accepts nothing until its operator starts it again"}, false
+	case errors.Is(err, syscall.ENOSPC):
+		return &problem{Status: http.StatusServiceUnavailable, Detail: "the server's disk is full; its operator must make room"}, true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded): // the client has gone, or the server is stopping
 		return &problem{Status: http.StatusServiceUnavailable, Detail: "the request was given up; repeat it"}, false
 	case errors.Is(err, tlog.ErrClosed), errors.Is(err, vault.ErrClosed):

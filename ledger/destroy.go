@@ -56,7 +56,7 @@ func (l *Ledger) ApproveDestruction(ctx context.Context, c Command, destruction 
 func (l *Ledger) completeDestruction(ctx context.Context, record, destruction events.ID, c Command) (*Result, error) {
 	keys, err := l.vault.Destroy(ctx, record)
 	if err != nil {
-		return nil, fmt.Errorf("destroying the record's keys; it is completed at the next start: %w", err)
+		return nil, l.notKept("destroying the record's keys; it is completed at the next start", err)
 	}
 	var versions uint32
 	l.view(func(s *life.State) { versions = s.Record(record).Versions })
@@ -119,7 +119,7 @@ func (l *Ledger) destroyPatientKeys(ctx context.Context, patient events.ID) erro
 	l.view(func(s *life.State) { all = append(all, s.Patient(patient).Merged...) })
 	for _, id := range all {
 		if _, err := l.vault.DestroyPatient(ctx, id); err != nil && !errors.Is(err, vault.ErrNotFound) {
-			return fmt.Errorf("destroying a patient's key; it is completed at the next start: %w", err)
+			return l.notKept("destroying a patient's key; it is completed at the next start", err)
 		}
 	}
 	return nil

@@ -50,7 +50,7 @@ func (l *Ledger) named(ctx context.Context, t vault.Term) (events.ID, error) {
 		return taken.ID, nil
 	}
 	if err != nil {
-		return events.ID{}, fmt.Errorf("keeping a name: %w", err)
+		return events.ID{}, l.notKept("keeping a name", err)
 	}
 	return id, nil
 }

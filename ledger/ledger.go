@@ -177,6 +177,17 @@ func (l *Ledger) fail(cause error) {
 	l.stopTaking()
 }
 
+// notKept wraps what the vault failed with. If that is a write that left its files in
+// doubt, the vault takes no more until it is opened again, so neither does the ledger.
+func (l *Ledger) notKept(what string, err error) error {
+	err = fmt.Errorf("%s: %w", what, err)
+	if !errors.Is(err, vault.ErrStopped) {
+		return err
+	}
+	l.fail(err)
+	return l.stopped()
+}
+
 // stopTaking makes the decide stage take no more proposals; failMu is held.
 func (l *Ledger) stopTaking() {
 	if !l.closed {

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/medledger/medledger/events"
@@ -50,7 +49,7 @@ func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, conten
 	}
 	stored, err := l.vault.Put(ctx, record, 1, vault.Meta{ContentType: o.ContentType}, content)
 	if err != nil {
-		return nil, fmt.Errorf("keeping the content: %w", err)
+		return nil, l.notKept("keeping the content", err)
 	}
 	return l.announce(ctx, c, record, 1, stored, underRules(request, func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		actor, _ := s.Actor(c.Actor)
@@ -105,7 +104,7 @@ func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.R
 		return nil, ErrConflict
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keeping the content: %w", err)
+		return nil, l.notKept("keeping the content", err)
 	}
 	return l.announce(ctx, c, a.Record, version, stored, underRules(request, func(s *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		if s.Record(a.Record).Versions+1 != version {

@@ -101,7 +101,7 @@ func (l *Ledger) RegisterPatient(ctx context.Context, c Command, ids []Identifie
 		return nil, l.taken(ctx, c, taken.Owner)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keeping a patient's identifiers: %w", err)
+		return nil, l.notKept("keeping a patient's identifiers", err)
 	}
 	// The caller's going away does not end it: see announce.
 	result, err := l.perform(context.WithoutCancel(ctx), c, underRules(request, func(s *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {

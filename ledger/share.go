@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger/vault"
@@ -81,7 +80,7 @@ func (l *Ledger) account(ctx context.Context, r decision.Request, share events.I
 	}
 	place := vault.Place{Space: vault.Accounting, Owner: patient, ID: share}
 	if _, err := l.vault.PutDocument(ctx, place, doc); err != nil {
-		return vault.Place{}, fmt.Errorf("keeping the account of a disclosure: %w", err)
+		return vault.Place{}, l.notKept("keeping the account of a disclosure", err)
 	}
 	return place, nil
 }

@@ -1,15 +1,12 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -58,14 +55,11 @@ func bundles(t *testing.T) string {
 	return folder
 }
 
-// transcript collects what all programs of a test print.
-type transcript struct{ bytes.Buffer }
-
 // run runs a program to its end and returns its output and exit code.
 func (tr *transcript) run(t *testing.T, program string, args ...string) (output string, exit int) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, program), args...).CombinedOutput()
-	tr.Write(out)
+	_, _ = tr.Write(out)
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
 		t.Fatalf("%s: %v", program, err)
@@ -84,35 +78,4 @@ func (tr *transcript) must(t *testing.T, program string, args ...string) string 
 		t.Fatalf("%s %s: exit code %d\n%s", program, strings.Join(args, " "), exit, output)
 	}
 	return output
-}
-
-// serve starts `medledger serve` and returns the address it is served at. The
-// server is stopped at the end of the test, and must stop in good order.
-func (tr *transcript) serve(t *testing.T, dir string) string {
-	t.Helper()
-	var messages bytes.Buffer
-	server := exec.Command(filepath.Join(bin, "medledger"), "serve", "--dir", dir, "--listen", "127.0.0.1:0")
-	server.Stderr = &messages
-	out, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Errorf("stopping the server: %v", err)
-		}
-		if err := server.Wait(); err != nil {
-			t.Errorf("server: %v\n%s", err, messages.String())
-		}
-		tr.Write(messages.Bytes())
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
-	if err != nil || !ok {
-		t.Fatalf("the server's first line is %q (%v)\n%s", line, err, messages.String())
-	}
-	return url
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/sha256"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -20,9 +21,9 @@ import (
 	"github.com/medledger/medledger/verifier/receipt"
 )
 
-// TestLives lets all FHIR bundles live through creation, access, amendment,
-// sharing and destruction in the real ledger, and has everybody verify it.
-func TestLives(t *testing.T) {
+// TestDemo has the demo tell its day with all FHIR bundles, and everybody verify
+// what it leaves.
+func TestDemo(t *testing.T) {
 	records := bundles(t)
 	dir := filepath.Join(t.TempDir(), "ledger")
 	vkey := filepath.Join(dir, "log.vkey")
@@ -56,11 +57,14 @@ func TestLives(t *testing.T) {
 	})
 	t.Run("receipts", func(t *testing.T) { testReceipts(t, &tr, dir) })
 	t.Run("served", func(t *testing.T) {
-		log := tr.serve(t, dir) + "/log/"
-		tr.must(t, "medverify", "log", "--url", log, "--vkey", vkey)
-		testOutsideJudges(t, log, dir)
+		s := tr.serve(t, dir)
+		token := filepath.Join(dir, "demo", "tokens", "auditor")
+		tr.must(t, "medverify", "log", "--url", s.url+"/log", "--vkey", vkey, "--token-file", token)
+		testOutsideJudges(t, s.url+"/log/", dir, token)
+		s.metrics()
+		s.stop()
 	})
-	testNothingPersonal(t, records, dir, tr.Bytes())
+	testNothingPersonal(t, records, []string{dir, dir + ".custody"}, tr.Bytes())
 }
 
 // testReceipts checks every receipt that the demo left, with medverify and with
@@ -110,22 +114,36 @@ func policyOf(v note.Verifier) torchwood.Policy {
 	return torchwood.ThresholdPolicy(2, torchwood.OriginPolicy(v.Name()), torchwood.SingleVerifierPolicy(v))
 }
 
+// bearer sends a token with every request.
+type bearer string
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+string(b))
+	return transport.RoundTrip(r)
+}
+
 // testOutsideJudges has tessera's fsck and a torchwood client read the whole
-// served log.
-func testOutsideJudges(t *testing.T, log, dir string) {
+// served log, with an auditor's token.
+func testOutsideJudges(t *testing.T, log, dir, tokenFile string) {
+	token, err := os.ReadFile(tokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auditor := &http.Client{Transport: bearer(strings.TrimSpace(string(token)))}
 	v := verifierOf(t, dir)
 	base, err := url.Parse(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fetcher, err := client.NewHTTPFetcher(base, nil)
+	fetcher, err := client.NewHTTPFetcher(base, auditor)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := fsck.New(v.Name(), v, fetcher, leafHashes, fsck.Opts{N: 2}).Check(t.Context()); err != nil {
 		t.Errorf("fsck: %v", err)
 	}
-	if err := readAll(t, t.Context(), log, v); err != nil {
+	if err := readAll(t, t.Context(), log, v, auditor); err != nil {
 		t.Errorf("torchwood: %v", err)
 	}
 }
@@ -143,8 +161,8 @@ func leafHashes(bundle []byte) (hashes [][]byte, err error) {
 }
 
 // readAll reads every entry of the log with torchwood, and proves some.
-func readAll(t *testing.T, ctx context.Context, log string, v note.Verifier) error {
-	fetcher, err := torchwood.NewTileFetcher(log)
+func readAll(t *testing.T, ctx context.Context, log string, v note.Verifier, auditor *http.Client) error {
+	fetcher, err := torchwood.NewTileFetcher(log, torchwood.WithHTTPClient(auditor))
 	if err != nil {
 		return err
 	}

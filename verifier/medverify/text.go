@@ -65,7 +65,7 @@ func goodReport(r *audit.Report, kept string, took time.Duration) string {
 		if i == 0 {
 			name = "by type"
 		}
-		t.row(name, fmt.Sprintf("%-36s %12s", kind, count(r.ByType[kind])))
+		t.row(name, fmt.Sprintf("%-38s %10s", kind, count(r.ByType[kind])))
 	}
 	if kept != "" {
 		t.row("checkpoint", "kept in "+kept)

@@ -60,12 +60,9 @@ func (f *forgery) swap() error {
 	return f.write()
 }
 
-// move makes a reading of the first record one of another record.
-func (s *story) move(f *forgery) error {
-	to := events.MustNewID()
-	if len(s.records) > 1 {
-		to = s.records[1].id
-	}
+// misplace makes a reading of the first record one of another record.
+func (s *story) misplace(f *forgery) error {
+	to := s.visit.id
 	i, err := f.first(reading)
 	if err != nil {
 		return err
@@ -91,14 +88,17 @@ func (s *story) forge(f *forgery) error {
 	return s.blame(f, i, signer)
 }
 
-// forgeStolen blames the nurse for the doctor's last reading of the first
-// record, signed with the key that the ledger itself used for it.
+// forgeStolen blames the nurse for the doctor's last reading, signed with the key
+// that the ledger itself used for it.
 func (s *story) forgeStolen(f *forgery) error {
-	i, err := f.last(func(e events.Event) bool { return reading(e) && e.Subject == s.records[0].id })
+	i, err := f.last(func(e events.Event) bool {
+		d, ok := e.Data.(*events.RecordAccessed)
+		return ok && d.Actor == s.cast.doctor.id
+	})
 	if err != nil {
 		return err
 	}
-	signer, err := stolenSigner(ledger.Folder(s.dir).Keys())
+	signer, err := stolenSigner(s.at.Custody)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (s *story) forgeStolen(f *forgery) error {
 func (s *story) blame(f *forgery, i int, signer *statement.Signer) (err error) {
 	e := f.events[i]
 	blamed := *e.Data.(*events.RecordAccessed)
-	blamed.Actor = s.cast.nurse
+	blamed.Actor = s.cast.nurse.id
 	e.Data = &blamed
 	if f.leaves[i].Statement, err = signer.Sign(e); err != nil {
 		return fmt.Errorf("forging an event: %w", err)
@@ -132,8 +132,8 @@ func (s *story) rewrite(f *forgery) error {
 		case *events.KeyRotated:
 			d.StatementKeys = []events.StatementKey{own.JWK()}
 		case *events.RecordAccessed:
-			if d.Actor == s.cast.doctor {
-				d.Actor = s.cast.nurse
+			if d.Actor == s.cast.doctor.id {
+				d.Actor = s.cast.nurse.id
 			}
 		}
 		if f.leaves[i].Statement, err = own.Sign(e); err != nil {
@@ -152,7 +152,7 @@ func (s *story) rewrite(f *forgery) error {
 	if err != nil {
 		return fmt.Errorf("forging a checkpoint: %w", err)
 	}
-	if err := os.WriteFile(ledger.Folder(f.dir).VerifierKey(), []byte(public+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(ledger.FolderAt(f.dir).VerifierKey(), []byte(public+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the forger's public key: %w", err)
 	}
 	return f.write()

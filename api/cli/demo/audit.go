@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/medledger/medledger/verifier/medverify"
@@ -23,8 +24,8 @@ const (
 	verifierKey = folder + "/log.vkey"
 )
 
-// commands are the auditor's, as they are printed.
-func (s *story) commands() [][]string {
+// offline are the auditor's commands on files, as they are printed.
+func (s *story) offline() [][]string {
 	return [][]string{
 		{"receipt", "--vkey", verifierKey, folder + "/demo/receipts/" + receiptName(s.final)},
 		{"log", "--dir", folder, "--vkey", verifierKey},
@@ -33,25 +34,66 @@ func (s *story) commands() [][]string {
 	}
 }
 
-// audit is the scene in which the auditor checks everything.
+// audit is the scene in which the auditor checks everything: over HTTP while the
+// service runs, and then offline.
 func (s *story) audit(ctx context.Context) error {
-	s.scene("An auditor verifies all of it, offline, with one public key")
-	for i, args := range s.commands() {
-		if i > 0 {
-			s.line("", "")
-		}
-		exit, output, err := s.medverify(ctx, args)
-		if err != nil {
-			return err
-		}
-		s.command(append([]string{"medverify"}, s.shown(args)...)...)
-		lines := 6 // the first log is shown in full
-		if i < 2 {
+	s.scene("An auditor verifies all of it with one public key")
+	if err := s.leaveTokens(); err != nil {
+		return err
+	}
+	online := []string{
+		"log", "--url", s.server.url + "/log", "--vkey", verifierKey, "--token-file", folder + "/demo/tokens/auditor",
+		"--checkpoint", folder + "/demo/checkpoint.kept",
+	}
+	if err := s.verdict(ctx, online, 100); err != nil {
+		return err
+	}
+	if err := s.hand(ctx); err != nil {
+		return err
+	}
+	for i, args := range s.offline() {
+		s.line("", "")
+		lines := 6 // what is known already is cut short
+		if i == 0 {
 			lines = 100
 		}
-		s.quote(output, lines)
-		s.expect("the auditor's verdict", verified, exit)
+		if err := s.verdict(ctx, args, lines); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// verdict runs the auditor's program, which must verify, and shows what it says.
+func (s *story) verdict(ctx context.Context, args []string, lines int) error {
+	exit, output, err := s.medverify(ctx, args)
+	if err != nil {
+		return err
+	}
+	s.command(append([]string{"medverify"}, s.shown(args)...)...)
+	s.quote(output, lines)
+	s.expect("the auditor's verdict", verified, exit)
+	return nil
+}
+
+// hand closes the service and hands over the log as one file.
+func (s *story) hand(ctx context.Context) error {
+	if err := s.put(ctx, &s.newest); err != nil {
+		return err
+	}
+	s.line("", "")
+	if err := s.halt("the service is told to stop; the rest is offline"); err != nil {
+		return err
+	}
+	export := s.file("log.export")
+	if _, err := s.medledger.run(ctx, "export", "--dir", s.at.Data, export); err != nil {
+		return err
+	}
+	info, err := os.Stat(export)
+	if err != nil {
+		return fmt.Errorf("looking at the export: %w", err)
+	}
+	s.done("medledger export: the log, no keys, no contents", fmt.Sprintf("%d events, %d kB", s.newest.size, info.Size()/1000))
 	return nil
 }
 
@@ -60,7 +102,7 @@ func (s *story) audit(ctx context.Context) error {
 func (s *story) medverify(ctx context.Context, args []string) (exit, output string, err error) {
 	real := make([]string, len(args))
 	for i, a := range args {
-		real[i] = strings.Replace(a, folder, s.dir, 1)
+		real[i] = strings.Replace(a, folder, s.at.Data, 1)
 	}
 	var stdout, stderr bytes.Buffer
 	code := medverify.Run(ctx, real, &stdout, &stderr, medverify.Env{})
@@ -81,7 +123,7 @@ func (s *story) medverify(ctx context.Context, args []string) (exit, output stri
 
 // shown puts the variable in quotes if the folder's name needs them.
 func (s *story) shown(args []string) []string {
-	if quoted(s.dir) == s.dir {
+	if quoted(s.at.Data) == s.at.Data {
 		return args
 	}
 	list := make([]string, len(args))

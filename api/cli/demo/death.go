@@ -5,128 +5,140 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
+	"strings"
 
+	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/ledger/vault"
-	"github.com/medledger/medledger/verifier/archive"
 )
 
-// everyFourth is how many of the other records are destroyed with the first.
+// everyFourth is how many of the other records are destroyed.
 const everyFourth = 4
 
 // destroy is the scene in which records come to their end.
 func (s *story) destroy(ctx context.Context) error {
-	s.scene("A patient asks for the end of their record")
-	s.clock.pass(1)
-	first := s.records[0]
-	command := ledger.Command{Actor: s.cast.patient, IdempotencyKey: "the end"}
-	end := func(c ledger.Command, r *record, approver events.ID) string {
-		result, err := s.ledger.Destroy(ctx, c, ledger.Destruction{
-			Record: r.id, Approver: approver, Ground: events.GroundPatientRequest,
-		})
-		if err != nil {
-			return outcome(err, "")
-		}
-		r.destroyed = true
-		return fmt.Sprintf("destroyed, %d keys", result.Event.Data.(*events.RecordDestroyed).Keys)
-	}
-	s.expect("the patient asks and approves it", "refused: approver-not-allowed",
-		end(by(s.cast.patient), first, s.cast.patient))
-	s.expect("the patient asks, the administrator approves", "destroyed, 2 keys", end(command, first, s.cast.administrator))
-	s.expect("the answer was lost, the patient asks again", "destroyed, 2 keys", end(command, first, s.cast.administrator))
-	s.expect("the doctor reads it again", "refused: record-destroyed",
-		s.access(ctx, s.cast.doctor, first, 2, events.PurposeTreatment))
-	s.expect("the patient reads it again", "refused: record-destroyed",
-		s.access(ctx, s.cast.patient, first, 1, events.PurposePatient))
+	s.scene("The patient wants her records destroyed")
+	patient, admin := s.cast.patient, s.cast.administrator
+	var asked, own events.ID
+	s.expect("the patient asks for the end of the first record", proved, s.made(&asked)(patient.RequestDestruction(ctx, s.first.id, "")))
+	_, err := patient.ApproveDestruction(ctx, asked)
+	s.expect("the patient approves it herself", "403: role-not-allowed", outcome(err, "destroyed"))
+	s.expect("the administrator asks for the end of another", proved,
+		s.made(&own)(admin.RequestDestruction(ctx, s.visit.id, events.GroundRetentionEnded)))
+	_, err = admin.ApproveDestruction(ctx, own)
+	s.expect("… and approves that himself", "403: approver-not-allowed", outcome(err, "destroyed"))
+	key := client.WithKey("the end of the first")
+	s.expect("the administrator approves what the patient asked for", "3 keys destroyed", s.approve(ctx, s.first, asked, key))
+	s.expect("the answer was lost, he sends it again", "3 keys destroyed", s.approve(ctx, s.first, asked, key))
+	s.expect("the doctor reads it", "410: record-destroyed", s.access(ctx, s.cast.doctor, s.first, 2, events.PurposeTreatment))
+	s.expect("the patient reads it", "410: record-destroyed", s.access(ctx, patient, s.first, 1, events.PurposePatient))
+	s.expect("the patient's image comes to its end", "2 keys destroyed", s.finish(ctx, patient, s.image))
+	s.expect("she can still be found", "the same patient", s.find(ctx, numberOfAna, s.ana))
+	s.expect("the letter, her last record", "2 keys destroyed", s.finish(ctx, patient, s.letter))
+	s.expect("with it went the ledger's knowledge of who she was", "404: not found", s.find(ctx, numberOfAna, s.ana))
 	var some []*record
-	for i, r := range s.others() {
+	for i, r := range s.rest {
 		if i%everyFourth == 0 {
 			some = append(some, r)
 		}
 	}
-	s.each(some, fmt.Sprintf("%d more, at a clerk's request", len(some)), "destroyed, 2 keys", func(r *record) string {
-		return end(by(s.cast.clerk), r, s.cast.administrator)
-	})
-	s.each(some, fmt.Sprintf("reading these %d again", len(some)), "refused: record-destroyed", func(r *record) string {
-		return s.access(ctx, s.cast.doctor, r, 1, events.PurposeTreatment)
+	s.each(some, fmt.Sprintf("%d more, at the clerk's request", len(some)), "3 keys destroyed", func(r *record) string {
+		return s.finish(ctx, s.cast.clerk, r)
 	})
 	s.each(s.others(), fmt.Sprintf("reading the %d that live", len(s.others())), released, func(r *record) string {
 		return s.access(ctx, s.cast.doctor, r, 2, events.PurposeTreatment)
 	})
-	return s.all(func(r *record) bool { return r.destroyed || r != first }, "was destroyed")
-}
-
-// hand is the scene in which the auditor is given what there is to check: the
-// receipts of a whole life, and the log as one file.
-func (s *story) hand(ctx context.Context) error {
-	s.scene("The evidence is handed over, the ledger is closed")
-	s.clock.pass(int(threeWeeks.Hours() / 24))
-	history, err := s.ledger.History(ctx, s.records[0].id)
-	if err != nil {
-		return fmt.Errorf("reading the first record's history: %w", err)
+	if !s.first.destroyed {
+		return errors.New("the story cannot go on: the first record was not destroyed")
 	}
-	proved := 0
-	for _, h := range history {
-		if s.keep(ctx, h) == "proved" {
-			proved++
-		}
-		if _, ended := h.Event.Data.(*events.RecordDestroyed); ended {
-			s.final = h.Index
-		}
-	}
-	s.expect("a receipt of every event of the first record's life",
-		fmt.Sprintf("%d × proved", len(history)), fmt.Sprintf("%d × proved", proved))
-	s.put(&s.end)
-	size, err := s.export(ctx)
-	if err != nil {
-		return err
-	}
-	s.done("an export of the log: no keys, no contents", fmt.Sprintf("%d events, %d kB", s.end.size, size/1000))
 	return nil
 }
 
-// export writes the log to one file and returns how long that is.
-func (s *story) export(ctx context.Context) (size int64, err error) {
-	// The reader's copy: it is not synced, as nothing of the ledger depends on it.
-	f, err := os.Create(s.file("log.export"))
+// finish has somebody ask for the end of a record, and the administrator approve it.
+func (s *story) finish(ctx context.Context, who person, r *record) string {
+	var asked events.ID
+	if o := s.made(&asked)(who.RequestDestruction(ctx, r.id, events.GroundPatientRequest)); o != proved {
+		return o
+	}
+	return s.approve(ctx, r, asked)
+}
+
+// approve has the administrator approve a destruction.
+func (s *story) approve(ctx context.Context, r *record, asked events.ID, options ...client.Option) string {
+	destroyed, err := s.cast.administrator.ApproveDestruction(ctx, asked, options...)
 	if err != nil {
-		return 0, fmt.Errorf("making the export: %w", err)
+		return outcome(err, "")
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := archive.Write(ctx, f, s.ledger.Log()); err != nil {
-		return 0, err
+	if o := s.keep(destroyed.Done); o != proved {
+		return o
 	}
-	info, err := f.Stat()
+	if r == s.first {
+		s.final = destroyed.Index
+	}
+	r.destroyed = true
+	return fmt.Sprintf("%d keys destroyed", destroyed.Keys)
+}
+
+// account is the scene in which the patient is told who saw what, with receipts.
+func (s *story) account(ctx context.Context) error {
+	s.scene("The patient asks who saw or received what, ever")
+	list, err := accesses(ctx, s.cast.patient, s.ana, events.PurposePatient)
 	if err != nil {
-		return 0, fmt.Errorf("looking at the export: %w", err)
+		return fmt.Errorf("reading the list of accesses: %w", err)
 	}
-	return info.Size(), nil
+	good, lines := 0, []string{"event time  what      for    whom"}
+	for _, e := range list {
+		if s.keep(client.Done{Event: e.Event, Index: e.Index, Receipt: e.Receipt}) == proved {
+			good++
+		}
+		if e.Outcome == client.OutcomeReleased || e.Outcome == client.OutcomeDisclosed {
+			lines = append(lines, accessLine(e))
+		}
+	}
+	s.quote(strings.Join(lines, "\n"), 100)
+	s.done("contents went out in all", count(list, client.OutcomeReleased, client.OutcomeDisclosed))
+	s.done("beside them", count(list, client.OutcomeRefused, client.OutcomeNotDelivered, client.OutcomeAnswered))
+	s.expect("each line comes with a receipt", fmt.Sprintf("%d × %s", len(list), proved), fmt.Sprintf("%d × %s", good, proved))
+	history, err := s.cast.auditor.History(ctx, s.first.id, "")
+	if err != nil {
+		return fmt.Errorf("reading a history: %w", err)
+	}
+	good = 0
+	for _, e := range history.Events {
+		if s.keep(client.Done{Event: e.Event, Index: e.Index, Receipt: e.Receipt}) == proved {
+			good++
+		}
+	}
+	s.expect("the auditor asks for the whole life of the first record", fmt.Sprintf("%d × %s", len(history.Events), proved),
+		fmt.Sprintf("%d × %s", good, proved))
+	return nil
+}
+
+// accessLine sets an entry of the list of accesses.
+func accessLine(e client.Entry) string {
+	return fmt.Sprintf("%5d %s %-9s %-6s %s of %s", e.Index, e.Time.Format("15:04"), e.Outcome, e.Purpose, e.Role, e.OrganisationName)
 }
 
 // look is the scene in which the vault is opened past the ledger, with its root
 // key.
 func (s *story) look(ctx context.Context) (err error) {
-	s.scene("The vault is opened past the ledger, with its root key")
-	at := ledger.Folder(s.dir)
-	v, err := vault.Open(ctx, vault.Config{
-		Dir: at.Vault(), RootKeyFile: at.RootKey(), Random: rand.Reader,
-	})
+	s.scene("The vault is opened past the service, with its root key")
+	v, err := vault.Open(ctx, vault.Config{Dir: s.at.Vault(), RootKeyFile: s.at.RootKey(), Random: rand.Reader})
 	if err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	open := func(r *record) string {
 		content, err := v.Get(ctx, r.id, 1)
-		if err != nil {
+		switch {
+		case errors.Is(err, vault.ErrDestroyed), errors.Is(err, vault.ErrNotFound):
+			return "no key, no content"
+		case err != nil:
 			return outcome(err, "")
 		}
-		return compareContent(content, r.original)
+		return compareBytes(content.Reader, r.original)
 	}
-	s.expect("the record that was destroyed", "destroyed", open(s.records[0]))
-	for _, other := range s.others()[:min(1, len(s.others()))] {
-		s.expect("one that lives", released, open(other))
-	}
+	s.expect("the record that was destroyed", "no key, no content", open(s.first))
+	s.expect("one that lives", released, open(s.visit))
 	return nil
 }

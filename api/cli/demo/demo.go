@@ -1,14 +1,15 @@
-// Package demo is the README's first command: a story of records that are
-// created, read, refused, amended, shared and destroyed in a real ledger, of an
-// auditor who verifies all of it with one public key, and of somebody who
-// rewrites copies of the log and is found out.
+// Package demo is the README's first command: the day of a small clinic. It makes a
+// ledger, starts the service on it, and does over HTTP what a clinic does: people
+// come in, records are written, found, read, refused, amended, shared and destroyed,
+// a consent is withdrawn, the service moves to another machine; then an auditor
+// verifies all of it with one public key, and somebody rewrites copies of the log
+// and is found out.
 //
-// Nothing in it is staged. The ledger is the one that is served, medverify is
-// the auditor's own program, and every line of the story that carries a mark is
-// an expectation that was checked: what is not as it must be is printed with
-// what was expected and what happened, and the demo fails.
-//
-// Only the calendar is made up: the story takes three weeks, which end now.
+// Nothing in it is staged. The service is 'medledger serve' in a process of its own,
+// and everybody in the story has nothing but an address and a token; medverify is
+// the auditor's own program; and every line of the story that carries a mark is an
+// expectation that was checked: what is not as it must be is printed with what was
+// expected and what happened, and the demo fails.
 package demo
 
 import (
@@ -21,6 +22,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/medledger/medledger/ledger"
 )
 
 // Options say what the demo works on.
@@ -29,14 +32,15 @@ type Options struct {
 	// the documents that the demo brings along. Their names, which may name
 	// patients, are neither printed nor kept.
 	Records string
-	// Dir is where the ledger is made and left; it must be empty or not exist.
-	// If Dir is "", the ledger is made in a temporary folder and removed.
+	// Dir is where the ledger is left; it must be empty or not exist. If Dir is "",
+	// all is made in a temporary folder and removed.
 	Dir string
 	// Colour sets the story in colours.
 	Colour bool
-	// Clock tells the time, for the timings and the end of the story; time.Now
-	// if nil.
+	// Clock tells the time, for the timings; time.Now if nil.
 	Clock func() time.Time
+	// Binary is the program medledger; the running one if "".
+	Binary string
 }
 
 var (
@@ -51,11 +55,13 @@ var (
 func Command(colour bool) *cobra.Command {
 	o := Options{Colour: colour}
 	c := &cobra.Command{
-		Use: "demo", Short: "tell the story of some records, and have it audited",
+		Use: "demo", Short: "tell a clinic's day, and have it audited",
 		Long: `
-Tells a story, and checks every line of it: a ledger is made, records live in it
-and die, an auditor verifies all of it offline with one public key, and then
-copies of the log are tampered with, each of which must be found out.
+Tells the day of a small clinic, and checks every line of it: a ledger is made
+and served, people come in, records are written, read, refused, shared and
+destroyed over HTTP, the service moves to another machine, an auditor verifies
+all of it with one public key, and then copies of the log are tampered with, each
+of which must be found out.
 
 Usage:
 
@@ -65,9 +71,11 @@ Flags:
 
   --records DIR   take the *.json files of a folder for records, such as FHIR
                   bundles; without it, a few invented documents
-  --dir D         leave the ledger and the evidence in D, which must be empty
-                  or absent; without it, a temporary folder that is removed
+  --dir D         leave the ledger and the evidence in D, and the secrets in
+                  D.custody, which must be empty or absent; without it, a
+                  temporary folder that is removed
 
+The service listens on a free port of this machine while the story is told.
 Exit code 0 says that everything was as it must be. The names of the files,
 which may be patients', are neither printed nor kept. Colours are for terminals,
 and NO_COLOR=1 turns them off.
@@ -95,42 +103,41 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, remove, err := makeDir(o.Dir)
+	binary, err := newProgram(o.Binary)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, remove()) }()
 	// What is not to be left to a reader of the folder, such as tampered copies.
 	scratch, err := os.MkdirTemp("", "medledger-demo-")
 	if err != nil {
-		return fmt.Errorf("making a folder for tampered copies: %w", err)
+		return fmt.Errorf("making a folder for the story: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-
-	s := newStory(newPage(out, o.Colour, o.Clock), dir, scratch, docs)
+	dir := filepath.Join(scratch, "ledger")
+	if o.Dir != "" {
+		if dir, err = emptyDir(o.Dir); err != nil {
+			return err
+		}
+	}
+	s := newStory(newPage(out, o.Colour, o.Clock), binary, ledger.FolderAt(dir), scratch, docs)
 	s.kept, s.bundled = o.Dir != "", o.Records == ""
 	return s.tell(ctx)
 }
 
-// makeDir makes the ledger's folder, and tells how to remove it again, which is
-// not at all if the user named it.
-func makeDir(named string) (dir string, remove func() error, err error) {
-	if named == "" {
-		dir, err = os.MkdirTemp("", "medledger-demo-")
-		if err != nil {
-			return "", nil, fmt.Errorf("making a folder for the ledger: %w", err)
+// emptyDir makes sure that a ledger can be left in a folder, and its secrets beside.
+func emptyDir(named string) (string, error) {
+	dir, err := filepath.Abs(named)
+	if err != nil {
+		return "", fmt.Errorf("finding the folder for the ledger: %w", err)
+	}
+	for _, folder := range []string{dir, ledger.DefaultCustody(dir)} {
+		switch entries, err := os.ReadDir(folder); {
+		case errors.Is(err, os.ErrNotExist):
+		case err != nil:
+			return "", fmt.Errorf("looking into the folder for the ledger: %w", err)
+		case len(entries) > 0:
+			return "", fmt.Errorf("%s: %w", folder, ErrNotEmpty)
 		}
-		return dir, func() error { return os.RemoveAll(dir) }, nil
 	}
-	switch entries, err := os.ReadDir(named); {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return "", nil, fmt.Errorf("looking into the folder for the ledger: %w", err)
-	case len(entries) > 0:
-		return "", nil, fmt.Errorf("%s: %w", named, ErrNotEmpty)
-	}
-	if dir, err = filepath.Abs(named); err != nil {
-		return "", nil, fmt.Errorf("finding the folder for the ledger: %w", err)
-	}
-	return dir, func() error { return nil }, nil
+	return dir, nil
 }

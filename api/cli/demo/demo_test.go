@@ -1,18 +1,45 @@
 package demo
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/medverify"
 )
+
+// binary is the program medledger, built by TestMain.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "medledger")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "medledger")
+	build := exec.Command("go", "build", "-o", binary, "github.com/medledger/medledger")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the binary: %v\n%s", err, output)
+		return 1
+	}
+	return m.Run()
+}
 
 // checkPage fails the test for lines of more than 80 columns, except the one with
 // the ledger's folder, which must not be broken.
@@ -29,7 +56,7 @@ func TestBundled(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	var out bytes.Buffer
-	if err := Run(t.Context(), Options{}, &out); err != nil {
+	if err := Run(t.Context(), Options{Binary: binary}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	checkPage(t, out.String())
@@ -50,12 +77,51 @@ func TestBundled(t *testing.T) {
 	}
 }
 
+// TestInterrupted tells the demo to stop in the middle of the story: it must leave
+// neither a folder nor a server behind.
+func TestInterrupted(t *testing.T) {
+	temporary := t.TempDir()
+	demo := exec.Command(binary, "demo")
+	demo.Env = append(os.Environ(), "TMPDIR="+temporary)
+	out, err := demo.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var address string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, url, ok := strings.Cut(lines.Text(), "http://"); ok {
+			address, _, _ = strings.Cut(url, " ")
+		}
+		if strings.HasPrefix(lines.Text(), " 3. ") {
+			if err := demo.Process.Signal(os.Interrupt); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := demo.Wait(); err == nil {
+		t.Error("an interrupted demo succeeds")
+	}
+	if address == "" {
+		t.Fatal("the story does not say where the service is")
+	}
+	if connection, err := net.Dial("tcp", address); err == nil {
+		connection.Close()
+		t.Error("the service runs on")
+	}
+	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+		t.Errorf("%d folders are left behind (%v)", len(left), err)
+	}
+}
+
 // TestDir checks what the demo leaves for its reader, and the commands that it
 // prints for them.
 func TestDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a folder's name")
 	var out bytes.Buffer
-	if err := Run(t.Context(), Options{Dir: dir}, &out); err != nil {
+	if err := Run(t.Context(), Options{Binary: binary, Dir: dir}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	_, advice, ok := strings.Cut(out.String(), "Try it yourself")
@@ -81,7 +147,13 @@ func TestDir(t *testing.T) {
 	if tried != 4 {
 		t.Errorf("%d commands were printed, want 4", tried)
 	}
-	if err := Run(t.Context(), Options{Dir: dir}, &out); !errors.Is(err, ErrNotEmpty) {
+	for _, secret := range []string{"admin.token", "demo/tokens/doctor", "demo/tokens/auditor"} {
+		info, err := os.Stat(filepath.Join(dir, secret))
+		if err != nil || info.Mode().Perm() != 0o600 || info.Size() < 40 {
+			t.Errorf("%s: %v, %v", secret, info, err)
+		}
+	}
+	if err := Run(t.Context(), Options{Binary: binary, Dir: dir}, &out); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("a second demo in the same folder: %v, want ErrNotEmpty", err)
 	}
 }
@@ -94,7 +166,12 @@ func tellStory(t *testing.T, change func(*story)) (string, *story, error) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	s := newStory(newPage(&out, false, time.Now), filepath.Join(t.TempDir(), "ledger"), t.TempDir(), docs)
+	medledger, err := newProgram(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := ledger.FolderAt(filepath.Join(t.TempDir(), "ledger"))
+	s := newStory(newPage(&out, false, time.Now), medledger, at, t.TempDir(), docs)
 	change(s)
 	err = s.tell(t.Context())
 	return out.String(), s, err
@@ -134,17 +211,22 @@ func TestChecksCanFail(t *testing.T) {
 				}
 				s.attacks = nil
 			},
-			4, []string{"expected: " + released, "happened: released, but other bytes"},
+			3, []string{"expected: " + released, "happened: read, but other bytes"},
+		},
+		"a right is none": {
+			func(s *story) { s.elsewhere, s.attacks = ward, nil },
+			1, []string{"expected: 403: no-care-relationship", "happened: " + released},
 		},
 		"one of many cannot be read": {
 			func(s *story) {
 				s.docs[3].amended = func() ([]byte, error) { return nil, errors.New("no such page") }
 				s.attacks = nil
 			},
-			2, []string{"expected: 5 × version 2", "happened: 1 × error: no such page, 4 × version 2"},
+			2, []string{"expected: 4 × version 2", "happened: 1 × error: no such page, 3 × version 2"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of a story is waiting
 			text, s, err := tellStory(t, c.change)
 			if !errors.Is(err, ErrUnmet) || s.unmet < c.unmet {
 				t.Errorf("error %v after %d unmet expectations, want ErrUnmet after %d\n%s", err, s.unmet, c.unmet, text)
@@ -173,7 +255,7 @@ func TestAttackersAreCapable(t *testing.T) {
 	for _, a := range s.attacks[1:] { // the first repairs nothing
 		t.Run(a.name, func(t *testing.T) {
 			dir := t.TempDir()
-			f, err := newForgery(s.dir, dir)
+			f, err := newForgery(s.at.Data, dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +289,7 @@ func TestRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		if err := Run(t.Context(), Options{Records: folder, Dir: dir}, &out); err != nil {
+		if err := Run(t.Context(), Options{Binary: binary, Records: folder, Dir: dir}, &out); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
 		err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
@@ -248,7 +330,7 @@ func TestRefusals(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Run(canceled, Options{}, new(bytes.Buffer)); !errors.Is(err, context.Canceled) {
+	if err := Run(canceled, Options{Binary: binary}, new(bytes.Buffer)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a canceled demo: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -13,7 +14,8 @@ import (
 // document is what a record holds. It is read whenever it is needed: a folder of
 // them may be larger than memory.
 type document struct {
-	kind events.Kind
+	kind        events.Kind
+	contentType string
 	// original is the first version, amended the second.
 	original, amended func() ([]byte, error)
 	// size is the original's, in bytes.
@@ -52,7 +54,7 @@ func documents(folder string) ([]document, error) {
 		if err != nil {
 			return nil, fmt.Errorf("looking at record %d of the folder: %w", number, withoutPath(err))
 		}
-		docs = append(docs, document{events.KindBundle, original, addendum(original), info.Size()})
+		docs = append(docs, document{events.KindBundle, contentType, original, addendum(original), info.Size()})
 	}
 	if len(docs) == 0 {
 		return nil, fmt.Errorf("%s has no *.json file; name a folder of FHIR bundles with --records", folder)
@@ -69,28 +71,52 @@ func withoutPath(err error) error {
 	return err
 }
 
-func bundledDocuments() ([]document, error) {
-	read := func(name string) func() ([]byte, error) {
-		return func() ([]byte, error) { return bundled.ReadFile("records/" + name + ".json") }
+// bundledDocument is one that the demo brings along.
+func bundledDocument(name string, kind events.Kind) (document, error) {
+	original := func() ([]byte, error) { return bundled.ReadFile("records/" + name + ".json") }
+	content, err := original()
+	if err != nil {
+		return document{}, fmt.Errorf("reading a bundled document: %w", err)
 	}
+	return document{kind, contentType, original, addendum(original), int64(len(content))}, nil
+}
+
+func bundledDocuments() ([]document, error) {
 	var docs []document
 	for _, d := range []struct {
 		name string
 		kind events.Kind
 	}{
-		{"prescription", events.KindPrescription}, {"discharge", events.KindChart},
-		{"laboratory", events.KindLaboratory}, {"radiology", events.KindRadiology},
-		{"nursing", events.KindNursing}, {"certificate", events.KindCertificate},
+		{"prescription", events.KindPrescription}, {"laboratory", events.KindLaboratory},
+		{"radiology", events.KindRadiology}, {"nursing", events.KindNursing},
+		{"certificate", events.KindCertificate},
 	} {
-		content, err := read(d.name)()
+		document, err := bundledDocument(d.name, d.kind)
 		if err != nil {
-			return nil, fmt.Errorf("reading a bundled document: %w", err)
+			return nil, err
 		}
-		docs = append(docs, document{d.kind, read(d.name), addendum(read(d.name)), int64(len(content))})
+		docs = append(docs, document)
 	}
-	docs[0].amended = read("prescription.corrected")
+	docs[0].amended = func() ([]byte, error) { return bundled.ReadFile("records/prescription.corrected.json") }
 	return docs, nil
 }
+
+// furtherDocuments are those that the story itself needs.
+func furtherDocuments() (image, letter, visit document, err error) {
+	if letter, err = bundledDocument("discharge", events.KindChart); err != nil {
+		return image, letter, visit, err
+	}
+	visit, err = bundledDocument("visit", events.KindChart)
+	noise := func() ([]byte, error) {
+		b := make([]byte, imageSize)
+		rand.NewChaCha8([32]byte{}).Read(b) // never fails
+		return b, nil
+	}
+	return document{events.KindRadiology, "application/octet-stream", noise, noise, imageSize}, letter, visit, err
+}
+
+// imageSize is enough that no network on the way holds the whole image.
+const imageSize = 32 << 20
 
 // addendum is a document with something added to it.
 func addendum(original func() ([]byte, error)) func() ([]byte, error) {

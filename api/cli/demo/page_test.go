@@ -119,7 +119,7 @@ func (f *failing) Write(b []byte) (int, error) {
 
 // TestBrokenPipe makes sure that a story nobody could read is no success.
 func TestBrokenPipe(t *testing.T) {
-	if err := Run(t.Context(), Options{}, &failing{left: 500}); !errors.Is(err, errFull) {
+	if err := Run(t.Context(), Options{Binary: binary}, &failing{left: 500}); !errors.Is(err, errFull) {
 		t.Errorf("error %v, want that of the writer", err)
 	}
 }

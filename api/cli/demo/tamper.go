@@ -42,7 +42,7 @@ func (s *story) ways() []attack {
 		{"swapped events: two readings", (*forgery).swap, nil, audit.RootMismatch, nil},
 		{"forged statement: signed with a key of his own", s.forge, nil, audit.StatementKey, nil},
 		{"forged statement: signed with the stolen key", s.forgeStolen, nil, audit.RootMismatch, nil},
-		{"moved event: a reading, to another record", s.move, nil, audit.StatementSignature, nil},
+		{"moved event: a reading, to another record", s.misplace, nil, audit.StatementSignature, nil},
 		{"rewritten history: all of it, with his own keys", s.rewrite, nil, audit.CheckpointSignature, hisKey},
 	}
 }
@@ -62,7 +62,7 @@ func (s *story) tamper(ctx context.Context) error {
 
 // attack tampers with one copy of the log and has the auditor look at it.
 func (s *story) attack(ctx context.Context, a attack, dir string) error {
-	f, err := newForgery(s.dir, dir)
+	f, err := newForgery(s.at.Data, dir)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,208 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger"
+)
+
+// The names of the backups, and of the first machine in commands that are printed.
+const (
+	noon         = "noon"
+	evening      = "evening"
+	firstMachine = "$PC"
+	backups      = "$BACKUPS"
+)
+
+func (s *story) backup(name string) string { return filepath.Join(s.scratch, "backups", name) }
+
+// backUp takes a backup while the service runs.
+func (s *story) backUp(ctx context.Context, name string) error {
+	s.command("medledger", "backup", "--dir", firstMachine, backups+"/"+name)
+	output, err := s.medledger.run(ctx, "backup", "--dir", s.old.Data, s.backup(name))
+	if err != nil {
+		return err
+	}
+	s.done("a backup, while the service runs", "of "+field(output, "size")+" events")
+	return nil
+}
+
+// field is a value of what a command printed, one a line.
+func field(output, name string) string {
+	for line := range strings.Lines(output) {
+		if parts := strings.Fields(line); len(parts) == 2 && parts[0] == name {
+			return parts[1]
+		}
+	}
+	return "?"
+}
+
+// move is the scene in which the first machine is lost, and the ledger goes on
+// elsewhere.
+func (s *story) move(ctx context.Context) error {
+	s.scene("The PC is lost; the ledger goes on elsewhere")
+	if err := s.backUp(ctx, evening); err != nil {
+		return err
+	}
+	if err := s.put(ctx, &s.late); err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.file("checkpoint.kept"), s.late.note, 0o644); err != nil {
+		return fmt.Errorf("keeping a checkpoint: %w", err)
+	}
+	s.done("the auditor passes by and keeps a checkpoint", fmt.Sprintf("of %d events", s.late.size))
+	if err := s.halt("the service is told to stop"); err != nil {
+		return err
+	}
+	if err := copySecrets(s.old.Custody, s.at.Custody); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(s.old.Data), os.RemoveAll(s.old.Custody)); err != nil {
+		return fmt.Errorf("losing the first machine: %w", err)
+	}
+	s.done("the PC is gone; what is left are backups and, elsewhere, the secrets", "lost")
+	return s.restore(ctx)
+}
+
+// halt stops the service.
+func (s *story) halt(what string) error {
+	s.http.CloseIdleConnections()
+	how := s.server.stop()
+	s.server = nil
+	s.expect(what, stopped, how)
+	if how != stopped {
+		return fmt.Errorf("the server did not stop in good order; its messages are in %s", s.messages.Name())
+	}
+	return nil
+}
+
+// restore makes the ledger anew from its backup, and lets the clinic go on.
+func (s *story) restore(ctx context.Context) error {
+	from := func(name string) []string {
+		return []string{"restore", "--dir", s.at.Data, "--checkpoint", s.file("checkpoint.kept"), s.backup(name)}
+	}
+	d := s.shown([]string{folder})[0]
+	s.command("medledger", "restore", "--dir", d, "--checkpoint", "checkpoint.kept", backups+"/"+noon)
+	_, err := s.medledger.run(ctx, from(noon)...)
+	s.expect("the backup of noon: the log had gone on since", "refused: two histories", refusedFork(err))
+	s.command("medledger", "restore", "--dir", d, "--checkpoint", "checkpoint.kept", backups+"/"+evening)
+	output, err := s.medledger.run(ctx, from(evening)...)
+	if err != nil {
+		return err
+	}
+	s.done("the backup of the evening", "of "+field(output, "size")+" events")
+	if err := s.keepEvidenceBeside(); err != nil {
+		return err
+	}
+	if _, err := s.medledger.run(ctx, "keys", "rotate", "--dir", s.at.Data); err != nil {
+		return err
+	}
+	s.done("the key that signs events is replaced", "an event too")
+	if err := s.serve(ctx, s.at); err != nil {
+		return err
+	}
+	s.moved()
+	return s.goOn(ctx)
+}
+
+func refusedFork(err error) string {
+	var failed *failedError
+	switch {
+	case err == nil:
+		return "restored"
+	case errors.As(err, &failed) && strings.Contains(failed.message, ledger.ErrWouldFork.Error()):
+		return "refused: two histories"
+	}
+	return err.Error()
+}
+
+// goOn checks that the restored ledger is the same, and goes on with it.
+func (s *story) goOn(ctx context.Context) error {
+	token, err := s.medledger.run(ctx, "admin", "token", "--dir", s.at.Data)
+	if err != nil {
+		return err
+	}
+	lost, admin := s.cast.administrator, s.holding(strings.TrimSpace(token))
+	if err := os.WriteFile(s.at.AdminToken(), []byte(admin.Token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the administrator's new token: %w", err)
+	}
+	s.done("medledger admin token: a new one for the administrator", "given")
+	var now signed
+	if err := s.put(ctx, &now); err != nil {
+		return err
+	}
+	next, err := s.event(ctx, s.late.size, now.size)
+	s.expect(fmt.Sprintf("event %d, the log's next, says", s.late.size), string(events.TypeLedgerRestored),
+		outcome(err, string(next.Type)))
+	issued, err := s.event(ctx, firstToken, now.size)
+	if err != nil {
+		return err
+	}
+	admin.id = issued.Subject
+	if t, ok := issued.Data.(*events.TokenIssued); ok {
+		err = admin.RevokeToken(ctx, issued.Subject, t.Token)
+		s.expect("the token that lay on the lost PC", "revoked", outcome(err, "revoked"))
+	}
+	s.cast.administrator = admin
+	_, err = lost.RegisterActor(ctx, nightNurse)
+	s.expect("whoever found it uses it", "401: unauthorized", outcome(err, "let in"))
+	s.expect("the clerk finds the other patient by the number", "the same patient", s.find(ctx, numberOfBen, s.ben))
+	s.expect("the doctor reads that record", released, s.access(ctx, s.cast.doctor, s.visit, 1, events.PurposeTreatment))
+	s.expect("the nurse reads it", released, s.access(ctx, s.cast.nurse, s.visit, 1, events.PurposeTreatment))
+	s.expect("the doctor amends it", "version 2", s.amend(ctx, s.visit))
+	s.expect("the patient reads what was destroyed", "410: record-destroyed",
+		s.access(ctx, s.cast.patient, s.first, 1, events.PurposePatient))
+	return nil
+}
+
+// firstToken is the index of the event that gave the first administrator a token.
+const firstToken = 2
+
+// keepEvidenceBeside moves what was kept so far to beside the restored ledger.
+func (s *story) keepEvidenceBeside() error {
+	beside := filepath.Join(s.at.Data, "demo")
+	if err := os.CopyFS(beside, os.DirFS(s.evidence)); err != nil {
+		return fmt.Errorf("moving the evidence: %w", err)
+	}
+	messages, err := os.OpenFile(filepath.Join(beside, "server.log"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("moving the server's messages: %w", err)
+	}
+	if err := s.messages.Close(); err != nil {
+		return errors.Join(fmt.Errorf("moving the server's messages: %w", err), messages.Close())
+	}
+	s.messages, s.evidence = messages, beside
+	return nil
+}
+
+// copySecrets copies the folder of the custody, which only its owner reads.
+func copySecrets(from, to string) error {
+	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), content, 0o600)
+	})
+	if err != nil {
+		return fmt.Errorf("copying the secrets: %w", err)
+	}
+	return nil
+}
