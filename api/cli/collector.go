@@ -17,7 +17,7 @@ import (
 const (
 	heapRoom      = 300 << 20 // bytes
 	least, most   = 50, 400   // percent of what is in use
-	worthIt       = 10  // percent that a change is worth: each stops the program for a moment
+	worthIt       = 10        // percent that a change is worth: each stops the program for a moment
 	everySoOften  = time.Second
 	liveHeapBytes = "/gc/heap/live:bytes" // as of the last collection
 )
