@@ -108,7 +108,7 @@ func (l *Ledger) exportTo(ctx context.Context, name string) (c proof.Checkpoint,
 		return c, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w := bufio.NewWriterSize(f, 1<<20)
+	w := bufio.NewWriterSize(&pacedFile{File: f}, 128<<10)
 	if err := archive.Write(ctx, w, l.log); err != nil {
 		return c, err
 	}
@@ -120,6 +120,29 @@ func (l *Ledger) exportTo(ctx context.Context, name string) (c proof.Checkpoint,
 		return c, err
 	}
 	return proof.VerifyCheckpoint(signed, l.keys.verifier)
+}
+
+// pacedFile is a file that is written in the background: reading and checking what
+// is written to it takes half a core at most, and it is synced before much has come
+// together, for everybody else's syncs wait for one that takes long.
+type pacedFile struct {
+	*os.File
+	pace     disk.Pace
+	unsynced int
+}
+
+// syncEvery is how many bytes are written in the background between two syncs.
+const syncEvery = 8 << 20
+
+// Write implements io.Writer.
+func (f *pacedFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if f.unsynced += n; err == nil && f.unsynced >= syncEvery {
+		f.unsynced = 0
+		err = f.Sync()
+	}
+	f.pace.Rest()
+	return n, err
 }
 
 func openExport(f *os.File) (*archive.Archive, []byte, error) {

@@ -1,6 +1,6 @@
 // Package control is how a program on the ledger's own machine talks to the server
-// that has the ledger open: to take a backup, or to give an administrator a token
-// when the last one was lost. Whoever may read the data folder may do this; nobody
+// that has the ledger open: to take a backup, to give an administrator a token when
+// the last one was lost, or to see where its time and its memory go. Whoever may read the data folder may do this; nobody
 // else reaches it.
 //
 // A server writes the file control.json, mode 0600, into the data folder, with a

@@ -16,6 +16,9 @@ const (
 	// copySuffix marks a copy that is not whole yet.
 	copySuffix = ".copying"
 	copyBuffer = 256 << 10
+	// copySync is how much is copied between two syncs: everybody else's wait for
+	// one that takes long.
+	copySync = 8 << 20
 	// tailSize is how many bytes at the end of two ciphertexts of one length say
 	// that they are the same: they hold an authentication tag, which is another
 	// one for every key.
@@ -107,7 +110,11 @@ func (c *copier) copy(from disk.File, size int64, dst string) (err error) {
 		if _, err := to.Write(c.buf[:n]); err != nil {
 			return err
 		}
-		at += n
+		if at += n; at%copySync == 0 {
+			if err := to.Sync(); err != nil {
+				return err
+			}
+		}
 		c.pace.Rest()
 	}
 	return nil
