@@ -253,7 +253,7 @@ func TestTableOfMetrics(t *testing.T) {
 	}
 	server := running(t, api.ServerConfig{}, http.NotFoundHandler())
 	handler, err := api.New(api.Config{
-		Log: &fakeLog{size: 1}, Stopped: func() error { return nil }, Clock: time.Now,
+		Ledger: sharedLedger(t), Log: &fakeLog{size: 1}, Clock: time.Now,
 		Logger: slog.New(slog.DiscardHandler), Metrics: server.Metrics(),
 	})
 	if err != nil {

@@ -77,7 +77,9 @@ func newClinic(t testing.TB, limits api.Limits) *clinic {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := api.Listen(t.Context(), "127.0.0.1:0", slog.New(slog.NewTextHandler(c.journal, nil)), 0)
+	server, err := api.Listen(t.Context(), api.ServerConfig{
+		Address: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(c.journal, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestCrowd(t *testing.T) {
 func newHandler(t *testing.T) http.Handler {
 	t.Helper()
 	h, err := api.New(api.Config{
-		Log: &fakeLog{size: 1}, Stopped: func() error { return nil }, Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Ledger: sharedLedger(t), Log: &fakeLog{size: 1}, Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -114,6 +114,9 @@
 //	medledger_http_requests_rejected_total              counter    requests     answered 429, which are in none of the three above
 //	medledger_http_requests_stalled_total               counter    requests     given up on a stalled client, by direction (body, answer)
 //	medledger_http_connections                          gauge      connections  open
+//	medledger_commands_refused_total                    counter    commands     that the access rules refused, by action; each is an event too
+//	medledger_unauthenticated_total                     counter    requests     without a token that is worth something, where one is needed
+//	medledger_undelivered_total                         counter    contents     released and not delivered whole; each is an event too
 //	medledger_tls_certificate_expiry_timestamp_seconds  gauge      seconds      since 1970 at which the certificate in use ends; 0 without TLS
 //	medledger_log_size                                  gauge      events       that the newest checkpoint covers
 //	medledger_log_checkpoint_timestamp_seconds          gauge      seconds      since 1970 at which the newest checkpoint was made; 0 if not known

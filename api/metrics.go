@@ -52,6 +52,11 @@ func newMetrics(c Config) *metrics {
 			Help: "Contents that were released and did not reach their reader whole; each is an event too.",
 		}),
 	}
+	for i := range routes { // a counter that begins at zero shows its first step
+		if a := routes[i].action; a != "" {
+			m.refused.WithLabelValues(string(a))
+		}
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(m.inFlight, m.requests, m.duration, m.refused, m.unauthenticated, m.undelivered,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

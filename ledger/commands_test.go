@@ -358,7 +358,7 @@ func TestKeyTakenMeanwhile(t *testing.T) {
 		var result *ledger.Result
 		var err error
 		c.whileDecided(func() { result, err = do(who) }, func() {
-			c.must(c.GrantConsent(t.Context(), who, c.subject, events.PurposeResearch))
+			c.must(c.WithdrawConsent(t.Context(), who, c.subject, events.ID{}, events.PurposeResearch))
 		})
 		if result != nil || !errors.Is(err, ledger.ErrKeyReused) {
 			t.Errorf("%s: answered %v, %v", name, result != nil, err)

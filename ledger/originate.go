@@ -24,7 +24,11 @@ type Origination struct {
 // The content is read to its end, encrypted, and durable before the event is.
 func (l *Ledger) Originate(ctx context.Context, c Command, o Origination, content io.Reader) (*Result, error) {
 	request := decision.Request{Action: events.ActionOriginate, Actor: c.Actor, Patient: o.Patient}
-	defer l.oneAtATime(c)()
+	done, err := l.oneAtATime(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	found, err := l.repeated(ctx, c)
 	if err != nil {
 		return nil, err
@@ -70,7 +74,11 @@ type Amendment struct {
 // somebody else amended the record meanwhile.
 func (l *Ledger) Amend(ctx context.Context, c Command, a Amendment, content io.Reader) (*Result, error) {
 	request := decision.Request{Action: events.ActionAmend, Actor: c.Actor, Record: a.Record}
-	defer l.oneAtATime(c)()
+	done, err := l.oneAtATime(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	found, err := l.repeated(ctx, c)
 	if err != nil {
 		return nil, err

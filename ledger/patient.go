@@ -72,7 +72,11 @@ func (l *Ledger) RegisterPatient(ctx context.Context, c Command, ids []Identifie
 		return nil, err
 	}
 	request := decision.Request{Action: events.ActionRegisterPatient, Actor: c.Actor}
-	defer l.oneAtATime(c)()
+	done, err := l.oneAtATime(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	found, err := l.repeated(ctx, c)
 	if err != nil {
 		return nil, err

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/statement"
 )
@@ -263,5 +265,77 @@ func TestApproverGoesAway(t *testing.T) {
 	history := c.history(record)
 	if last := history[len(history)-1].Event; last.Type != events.TypeRecordDestroyed {
 		t.Errorf("the history ends with a %s", last.Type)
+	}
+}
+
+// TestOrphanDocuments: what a crash left in the vault between a registration or a
+// disclosure and its event is removed at the next start, and blocks nothing.
+func TestOrphanDocuments(t *testing.T) {
+	c := newClinic(t)
+	id := identifiers()
+	c.close()
+	v, err := vault.Open(t.Context(), vault.Config{
+		Dir:         ledger.FolderAt(c.config.Dir).Vault(),
+		RootKeyFile: ledger.FolderAt(c.config.Dir).RootKey(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan := events.MustNewID()
+	identity := vault.Place{Space: vault.Identity, Owner: orphan, ID: orphan}
+	account := vault.Place{Space: vault.Accounting, Owner: c.subject, ID: events.MustNewID()}
+	_, err1 := v.PutDocument(t.Context(), identity, []byte("[]"), vault.Term(id[0]))
+	_, err2 := v.PutDocument(t.Context(), account, []byte("{}"))
+	if err := errors.Join(err1, err2, v.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.reopen()
+	if _, err := c.RegisterPatient(t.Context(), c.clerk, id); err != nil {
+		t.Errorf("an identifier of a registration that never happened: %v", err)
+	}
+	c.close()
+	if v, err = vault.Open(t.Context(), vault.Config{
+		Dir:         ledger.FolderAt(c.config.Dir).Vault(),
+		RootKeyFile: ledger.FolderAt(c.config.Dir).RootKey(), Logger: slog.New(slog.DiscardHandler),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []vault.Place{identity, account} {
+		if _, err := v.Document(t.Context(), p); !errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("the document of what never happened: %v", err)
+		}
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.reopen()
+}
+
+// TestErasedForGood: the identifiers of an erased patient, and of who was merged
+// into them, are gone from the vault, and free.
+func TestErasedForGood(t *testing.T) {
+	c := newClinic(t)
+	id, other := identifiers(), identifiers()
+	one := c.must(c.RegisterPatient(t.Context(), c.clerk, id)).Event.Subject
+	two := c.must(c.RegisterPatient(t.Context(), c.clerk, other)).Event.Subject
+	c.must(c.MergePatients(t.Context(), c.clerk, two, one))
+	record := c.recordOf(two, "the only record")
+	requested := c.must(c.RequestDestruction(t.Context(), c.clerk, record, events.GroundRetentionEnded))
+	c.must(c.ApproveDestruction(t.Context(), c.admin, doom(requested)))
+	for _, restart := range []bool{false, true} {
+		if restart {
+			c.restart()
+		}
+		for _, gone := range []ledger.Identifier{id[0], other[0]} {
+			_, err := c.LookUpPatient(t.Context(), c.clerk, gone, events.PurposeTreatment)
+			refused := new(ledger.RefusedError)
+			if !errors.As(err, &refused) || refused.Reason != decision.RefusedUnknownPatient {
+				t.Errorf("restarted %v: an identifier of an erased patient leads to %v", restart, err)
+			}
+		}
+	}
+	again := c.must(c.RegisterPatient(t.Context(), c.clerk, id)).Event.Subject
+	if again == one {
+		t.Error("an erased patient came back under the same id")
 	}
 }

@@ -154,7 +154,7 @@ func TestAccesses(t *testing.T) {
 	result, _, err := c.ListRecords(t.Context(), c.clerk, ledger.Listing{Patient: c.subject, Purpose: events.PurposeOperations})
 	add(c.must(result, err))
 	_, err = c.OpenCare(t.Context(), c.foreign, ledger.Care{Patient: c.subject, Member: c.foreign.Actor})
-	add(c.refused(err, decision.RefusedNoRelationship))
+	add(c.refused(err, decision.RefusedOrganisation))
 
 	asked := ledger.Accesses{Patient: c.subject, Purpose: events.PurposePatient, Limit: 3}
 	var got []uint64

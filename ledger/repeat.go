@@ -80,10 +80,10 @@ func (l *Ledger) repeatedContent(ctx context.Context, found *Result, request dec
 
 // oneAtATime lets one of the commands of an actor and an idempotency key through
 // at a time, so that its repetitions find what it led to. The caller calls what it
-// returns when the command is done.
-func (l *Ledger) oneAtATime(c Command) (done func()) {
+// returns when the command is done. The error is ctx's.
+func (l *Ledger) oneAtATime(ctx context.Context, c Command) (done func(), err error) {
 	if c.IdempotencyKey == "" {
-		return func() {}
+		return func() {}, nil
 	}
 	name := commandName{c.Actor, c.IdempotencyKey}
 	for {
@@ -93,9 +93,13 @@ func (l *Ledger) oneAtATime(c Command) (done func()) {
 			return func() {
 				l.running.Delete(name)
 				close(mine)
-			}
+			}, nil
 		}
-		<-other.(chan struct{})
+		select {
+		case <-other.(chan struct{}):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 

@@ -32,8 +32,8 @@ import (
 //	referral           so does a clinician who has one themselves
 //	staff-appoints     a clerk appoints and dismisses a patient's proxies
 //	own-proxy          so does the patient; and a proxy resigns
-//	staff-originates   a clinician, a nurse or a device originates a record of a
-//	                   patient in their own organisation
+//	staff-originates   a clinician, a nurse or a device originates a record, which
+//	                   their own organisation keeps
 //	staff-amends       who treats the patient amends a record
 //	treatment          who treats the patient reads a record, its history and the
 //	                   list of records, for treatment (TREAT)

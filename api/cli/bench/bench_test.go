@@ -1,49 +1,64 @@
 package bench
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/spf13/cobra"
-
 	"github.com/medledger/medledger/api/cli/load"
 )
 
-// asCommand makes this test's binary the command, for the processes that a run
-// starts.
-const asCommand = "MEDLEDGER_TEST_BENCH"
+// medledger is the program, which a run starts in other processes.
+var medledger string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) == "" {
-		os.Exit(m.Run())
+	code, err := buildAndRun(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	root := &cobra.Command{Use: "medledger", SilenceUsage: true}
-	root.AddCommand(Command(logger), load.Command(logger))
-	if err := root.ExecuteContext(context.Background()); err != nil {
-		os.Exit(1)
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "medledger-bench-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	medledger = filepath.Join(dir, "medledger")
+	cmd := exec.Command("go", "build", "-o", medledger, "../../..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("building the program: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// smallPlan is a run that a test has time for.
+func smallPlan(t *testing.T) plan {
+	return plan{
+		dir: t.TempDir(), events: 1000, lasting: 200 * time.Millisecond, upload: 1 << 20, destructions: 5,
+		self: medledger, progress: t.Output(), logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
 
 func TestMeasure(t *testing.T) {
-	t.Setenv(asCommand, "1")
-	dir := t.TempDir()
-	report, err := measure(t.Context(), plan{
-		dir: dir, events: 2000, lasting: 200 * time.Millisecond, upload: 1 << 20, destructions: 5,
-		self: os.Args[0], progress: t.Output(), logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	p := smallPlan(t)
+	p.profile = filepath.Join(t.TempDir(), "profile")
+	report, err := measure(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, err := os.ReadDir(dir)
+	left, err := os.ReadDir(p.dir)
 	if err != nil || len(left) > 0 {
 		t.Errorf("the run left %v behind, %v", left, err)
 	}
@@ -51,16 +66,34 @@ func TestMeasure(t *testing.T) {
 		if !(f.Value > 0) || f.Events == 0 {
 			t.Errorf("%s is %v at %d events", f.What, f.Value, f.Events)
 		}
-	}
-	for _, want := range []string{
-		"single appends, 64 submitters", "single appends, one submitter: p50", "batches of 100, 4 submitters: events",
-		"reads of a record, 64 readers", "appends during an upload: p99", "audit from disk", "start after a crash",
-		"resident memory, after load", "  against the small log", "destruction: p99", "on disk an event, contents aside",
-	} {
-		if !slices.ContainsFunc(report.Figures, func(f figure) bool { return f.What == want && f.Budget != nil }) {
-			t.Errorf("no row %q with a budget", want)
+		if c := f.Cost; c != nil && (c.Calls == 0 || c.Memory == 0 || c.Sent == 0 || c.Received == 0) {
+			t.Errorf("%s cost %+v", f.What, c)
 		}
 	}
+	for what, overHTTP := range map[string]bool{
+		"single appends, 64 clients": true, "single appends, one client: p50": true, "batches of 100, 4 clients: events": true,
+		"reads of a record, 64 clients": true, "appends during an upload: p99": true, "appends during a backup: p99": true,
+		"destruction: p99": true, "audit from disk": false, "start after a crash": false, "resident memory, after all rows": false,
+		"  against the small log": false, "on disk an event, contents aside": false,
+	} {
+		if !slices.ContainsFunc(report.Figures, func(f figure) bool {
+			return f.What == what && f.Budget != nil && (f.Cost != nil) == overHTTP
+		}) {
+			t.Errorf("no row %q with a budget", what)
+		}
+	}
+	for _, row := range []string{"appends", "batches", "reads"} {
+		for _, kind := range []string{".pprof", "-heap.pprof"} {
+			if info, err := os.Stat(p.profile + "-" + row + kind); err != nil || info.Size() == 0 {
+				t.Errorf("no profile %s%s: %v", row, kind, err)
+			}
+		}
+	}
+	checkTable(t, report)
+}
+
+func checkTable(t *testing.T, report *report) {
+	t.Helper()
 	var table strings.Builder
 	if err := report.writeTable(&table); err != nil {
 		t.Fatal(err)
@@ -69,6 +102,30 @@ func TestMeasure(t *testing.T) {
 		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > tableWidth {
 			t.Errorf("line of over %d characters: %s", tableWidth, line)
 		}
+	}
+}
+
+// TestServiceThatEnds has the service end in the middle of a row: the run ends with
+// it and says what the service said.
+func TestServiceThatEnds(t *testing.T) {
+	p := smallPlan(t)
+	s, err := p.newSite(t.Context(), filepath.Join(p.dir, "ledger"), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{plan: p, work: p.dir, large: s}
+	if err := r.enter(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.do(load.Job{Act: "append", Workers: 4, Lasting: time.Minute}, r.service.cmd.Process.Kill)
+	if err == nil || !strings.Contains(err.Error(), "the service says: ") {
+		t.Errorf("after the service's end: %v", err)
+	}
+	if err := r.leave(); err == nil {
+		t.Error("a service that was killed was stopped in good order")
+	}
+	if _, err := startService(t.Context(), medledger, p.dir+"/absent", filepath.Join(p.dir, "log")); err == nil {
+		t.Error("a service of no ledger started")
 	}
 }
 
@@ -92,7 +149,7 @@ func TestMeasureRefuses(t *testing.T) {
 func TestCommandRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"--probe", "--dir", dir}, // no ledger is there
+		{"--probe"},
 		{"--dir", dir, "--events", "7"},
 		{"--dir", dir + "/absent"},
 		{"something"},
@@ -133,21 +190,6 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestQuantileIsExact(t *testing.T) {
-	s := &sample{elapsed: time.Second}
-	for i := range 1000 {
-		s.took = append(s.took, time.Duration(i+1))
-	}
-	for q, want := range map[float64]time.Duration{0: 1, .5: 500, .95: 950, .99: 990, .999: 999, 1: 1000} {
-		if got := s.quantile(q); got != want {
-			t.Errorf("quantile %v is %d, want %d", q, got, want)
-		}
-	}
-	if one := (&sample{took: []time.Duration{7}}); one.quantile(.5) != 7 || one.quantile(.99) != 7 {
-		t.Error("the quantiles of one call are not that call")
-	}
-}
-
 func TestGrouped(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 7: "7", 999: "999", 1000: "1,000", 1234567.8: "1,234,568", -1000: "-1,000", -100: "-100"} {
 		if got := grouped(v); got != want {
@@ -169,32 +211,5 @@ func TestWrap(t *testing.T) {
 	}
 	if len(wrap("", 10)) != 0 {
 		t.Error("nothing became a line")
-	}
-}
-
-func TestDrive(t *testing.T) {
-	s, err := drive(t.Context(), 1, 7, load.Times(100), func(context.Context, *load.Worker) error { return nil })
-	if err != nil || len(s.took) != 100 || !slices.IsSorted(s.took) {
-		t.Errorf("a hundred calls: %v, %v", s, err)
-	}
-	broken := errors.New("broken")
-	if _, err := drive(t.Context(), 1, 7, load.Lasting(time.Hour), func(_ context.Context, w *load.Worker) error {
-		if w.IntN(50) == 0 {
-			return broken
-		}
-		return nil
-	}); !errors.Is(err, broken) {
-		t.Errorf("after an error: %v", err)
-	}
-	if _, err := drive(t.Context(), 1, 2, load.Times(0), nil); err == nil {
-		t.Error("no call at all is a sample")
-	}
-}
-
-func TestGenerated(t *testing.T) {
-	block := []byte("0123456789")
-	raw, err := io.ReadAll(&generated{left: 25, block: block})
-	if err != nil || string(raw) != "0123456789012345678901234" {
-		t.Errorf("read %q, %v", raw, err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,11 +28,14 @@ func TestCommandRefuses(t *testing.T) {
 		{"--dir", dir, "--workers", "33"},
 		{"--dir", dir, "--events", "2000"},
 		{"--dir", dir, "something"},
-		{"--dir", dir}, // no ledger is there
+		{"--dir", dir},                  // no ledger is there
+		{"--url", "http://127.0.0.1:1"}, // nobody says who is to call
+		{"--url", "http://127.0.0.1:1", "--dir", dir},
 	} {
 		c := Command(slog.New(slog.DiscardHandler))
 		c.SilenceUsage, c.SilenceErrors = true, true
 		c.SetArgs(args)
+		c.SetIn(strings.NewReader(""))
 		c.SetOut(io.Discard)
 		c.SetErr(t.Output())
 		if err := c.ExecuteContext(t.Context()); err == nil {
@@ -165,5 +170,47 @@ func TestRun(t *testing.T) {
 	}
 	if nones == 0 {
 		t.Error("nothing was refused without a trace")
+	}
+}
+
+func TestQuantileIsExact(t *testing.T) {
+	s := &Sample{Elapsed: time.Second}
+	for i := range 1000 {
+		s.Took = append(s.Took, time.Duration(i+1))
+	}
+	for q, want := range map[float64]time.Duration{0: 1, .5: 500, .95: 950, .99: 990, .999: 999, 1: 1000} {
+		if got := s.Quantile(q); got != want {
+			t.Errorf("quantile %v is %d, want %d", q, got, want)
+		}
+	}
+	if one := (&Sample{Took: []time.Duration{7}}); one.Quantile(.5) != 7 || one.Quantile(.99) != 7 {
+		t.Error("the quantiles of one call are not that call")
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	s, err := Measure(t.Context(), 1, 7, Times(100), func(context.Context, *Worker) error { return nil })
+	if err != nil || len(s.Took) != 100 || !slices.IsSorted(s.Took) {
+		t.Errorf("a hundred calls: %v, %v", s, err)
+	}
+	broken := errors.New("broken")
+	if _, err := Measure(t.Context(), 1, 7, Lasting(time.Hour), func(_ context.Context, w *Worker) error {
+		if w.IntN(50) == 0 {
+			return broken
+		}
+		return nil
+	}); !errors.Is(err, broken) {
+		t.Errorf("after an error: %v", err)
+	}
+	if _, err := Measure(t.Context(), 1, 2, Times(0), nil); err == nil {
+		t.Error("no call at all is a sample")
+	}
+}
+
+func TestGenerated(t *testing.T) {
+	block := []byte("0123456789")
+	raw, err := io.ReadAll(&generated{left: 25, block: block})
+	if err != nil || string(raw) != "0123456789012345678901234" {
+		t.Errorf("read %q, %v", raw, err)
 	}
 }
