@@ -165,24 +165,43 @@ var (
 )
 
 // Valid reports whether the code is one of the set.
-func (r Role) Valid() bool            { return roles[r] }
-func (p Purpose) Valid() bool         { return purposes[p] }
-func (c Confidentiality) Valid() bool { return confidentialities[c] }
-func (k Kind) Valid() bool            { return kinds[k] }
-func (a Action) Valid() bool          { return otherActions[a] || patientActions[a] }
-func (q Query) Valid() bool           { return queries[q] }
-func (s ProxyScope) Valid() bool      { return scopes[s] }
-func (f DeliveryFailure) Valid() bool { return failures[f] }
-func (g Ground) Valid() bool          { return grounds[g] }
+func (r Role) Valid() bool            { return has(roles, r) }
+func (p Purpose) Valid() bool         { return has(purposes, p) }
+func (c Confidentiality) Valid() bool { return has(confidentialities, c) }
+func (k Kind) Valid() bool            { return has(kinds, k) }
+func (a Action) Valid() bool          { return has(otherActions, a) || has(patientActions, a) }
+func (q Query) Valid() bool           { return has(queries, q) }
+func (s ProxyScope) Valid() bool      { return has(scopes, s) }
+func (f DeliveryFailure) Valid() bool { return has(failures, f) }
+func (g Ground) Valid() bool          { return has(grounds, g) }
 
 // OnPatient reports whether the action is done to a patient, and not to a record,
 // an actor or the ledger.
-func (a Action) OnPatient() bool { return patientActions[a] }
+func (a Action) OnPatient() bool { return has(patientActions, a) }
 
-func set[C comparable](codes ...C) map[C]bool {
-	m := make(map[C]bool, len(codes))
+// Own returns a known code as this program spells it. A code that was cut out of a
+// request or a statement would keep the whole of that in memory.
+func (k Kind) Own() Kind { return own(kinds, k) }
+
+// Own returns a known code as this program spells it, as Kind's does.
+func (c Confidentiality) Own() Confidentiality { return own(confidentialities, c) }
+
+func set[C comparable](codes ...C) map[C]C {
+	m := make(map[C]C, len(codes))
 	for _, c := range codes {
-		m[c] = true
+		m[c] = c
 	}
 	return m
+}
+
+func has[C comparable](m map[C]C, c C) bool {
+	_, ok := m[c]
+	return ok
+}
+
+func own[C comparable](m map[C]C, c C) C {
+	if known, ok := m[c]; ok {
+		return known
+	}
+	return c
 }

@@ -131,6 +131,12 @@ func (s *service) open(ctx context.Context) error {
 }
 
 func (s *service) serve(ctx context.Context) error {
+	collecting, enough := context.WithCancel(ctx)
+	ended := collect(collecting)
+	defer func() {
+		enough()
+		<-ended
+	}()
 	c := s.settings
 	handler, err := api.New(api.Config{
 		Ledger: s.ledger, Logger: s.logger, Clock: time.Now, Version: version(), Metrics: s.server.Metrics(),

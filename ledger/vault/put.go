@@ -31,13 +31,35 @@ type Stored struct {
 // putBuffers are the buffers of one Put. They hold plaintext and are wiped
 // before they are used again.
 type putBuffers struct {
-	small     []byte // SmallLimit and one byte more, to see whether it fits
+	small     []byte // what of a content is held in memory
 	cur, next []byte // chunks
 	sealed    []byte
 }
 
+// usualContent is what a buffer has room for at first. Most contents are a few
+// kilobytes long: with room for SmallLimit in each, hundreds of Puts at a time would
+// take tens of megabytes.
+const usualContent = 4 << 10
+
+// newPutBuffers returns buffers that grow to SmallLimit and one byte more, to see
+// whether a content fits.
 func newPutBuffers(smallLimit int) *putBuffers {
-	return &putBuffers{small: make([]byte, smallLimit+1)}
+	return &putBuffers{small: make([]byte, min(usualContent, smallLimit+1))}
+}
+
+// read reads the beginning of a content, and says whether that is all of it: up to
+// smallLimit bytes.
+func (b *putBuffers) read(content io.Reader, smallLimit int) (n int, whole bool, err error) {
+	n, whole, err = fill(content, b.small)
+	if err != nil || whole || n > smallLimit {
+		return n, whole, err
+	}
+	larger := make([]byte, smallLimit+1)
+	copy(larger, b.small)
+	clear(b.small)
+	b.small = larger
+	more, whole, err := fill(content, larger[n:])
+	return n + more, whole, err
 }
 
 // Put stores the content of a record version, read to its end. When it returns
@@ -75,7 +97,7 @@ func (v *Vault) Put(ctx context.Context, record events.ID, version uint32, meta 
 		return Stored{}, err
 	}
 	buf := v.buffers.Get().(*putBuffers)
-	n, whole, err := fill(content, buf.small)
+	n, whole, err := buf.read(content, v.cfg.SmallLimit)
 	defer func() {
 		clear(buf.small[:n])
 		v.buffers.Put(buf)

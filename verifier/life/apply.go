@@ -208,7 +208,7 @@ func (s *State) originate(index uint64, e events.Event, d *events.RecordOriginat
 	}
 	r := &Record{
 		Patient: d.Patient, Organisation: d.Organisation, Department: d.Department,
-		Kind: d.Kind, Confidentiality: d.Confidentiality, Versions: 1, Originated: e.Time,
+		Kind: d.Kind.Own(), Confidentiality: d.Confidentiality.Own(), Versions: 1, Originated: e.Time,
 	}
 	s.records[e.Subject] = r
 	s.file(e.Subject, r)

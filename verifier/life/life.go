@@ -231,6 +231,7 @@ func (s *State) RestorePatient(id events.ID, p Patient) { s.patients[id] = &p }
 
 // RestoreRecord puts back a record, after all patients.
 func (s *State) RestoreRecord(id events.ID, r Record) {
+	r.Kind, r.Confidentiality = r.Kind.Own(), r.Confidentiality.Own()
 	s.records[id] = &r
 	for _, share := range r.Shares {
 		s.shares[share.ID] = id

@@ -89,12 +89,13 @@ var steps = []step{
 	{"", "crash and start", (*run).measureStart},
 	{"appends", "appends by 64 clients", (*run).measureAppends},
 	{"one", "appends by one client", (*run).measureOne},
-	{"batches", "batches of 100", (*run).measureBatches},
 	{"reads", "reads by 64 clients", (*run).measureReads},
+	{"", "memory", (*run).measureMemory},
+	{"batches", "batches of 100", (*run).measureBatches},
 	{"upload", "appends during an upload", (*run).measureUpload},
 	{"backup", "appends during a backup", (*run).measureBackup},
 	{"destroy", "destructions", (*run).measureDestructions},
-	{"", "memory, and the end", (*run).measureMemory},
+	{"", "memory, and the end", (*run).measureEnd},
 }
 
 // measure carries a plan out and returns the report. It needs free space in its

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// How much garbage a server lets come together before it collects it. Go's default
+// is as much as is in use. A small ledger has little in use and much traffic: it
+// would collect ten times a second, for a tenth of its processor time. A large one
+// has 200 MB in use, and as much again would be more memory than its budget
+// (ledger/DESIGN.md). So what is in use and the garbage together get heapRoom, within
+// the bounds of what either may cost.
+const (
+	heapRoom      = 300 << 20 // bytes
+	least, most   = 50, 400   // percent of what is in use
+	worthIt       = 10        // percent that a change is worth: each stops the program for a moment
+	everySoOften  = time.Second
+	liveHeapBytes = "/gc/heap/live:bytes" // as of the last collection
+)
+
+// collect keeps to that from when the ledger is open until ctx ends, unless the operator has said otherwise in
+// Go's own way (GOGC, GOMEMLIMIT). It returns a channel that closes at its end.
+func collect(ctx context.Context) <-chan struct{} {
+	ended := make(chan struct{})
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		close(ended)
+		return ended
+	}
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(everySoOften)
+		defer tick.Stop()
+		for set := 0; ; {
+			live := []metrics.Sample{{Name: liveHeapBytes}}
+			metrics.Read(live)
+			if want := percent(live[0].Value.Uint64()); want < set-worthIt || want > set+worthIt {
+				debug.SetGCPercent(want)
+				set = want
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ended
+}
+
+// percent is how much garbage there may be beside so much in use.
+func percent(live uint64) int {
+	if live == 0 {
+		return most
+	}
+	room := (float64(heapRoom)/float64(live) - 1) * 100
+	return int(min(max(room, least), most))
+}
