@@ -172,6 +172,11 @@ func (c *call) entriesOf(list []*ledger.Result) ([]client.Entry, error) {
 		if e.OrganisationName, err = names.of(c.Context(), e.Organisation); err != nil {
 			return nil, err
 		}
+		if !e.Share.IsZero() {
+			if e.RecipientName, err = c.h.Ledger.RecipientName(c.Context(), e.Share); err != nil {
+				return nil, err
+			}
+		}
 		if e.Receipt, err = receiptOf(c.Context(), r); err != nil {
 			return nil, err
 		}

@@ -41,8 +41,8 @@ type RecordAmended struct {
 }
 
 // RecordAccessed says that the content of one version was released to an actor
-// of the organisation, or to the patient. It is durable before the first byte
-// is released.
+// of the organisation, to the patient or to a proxy of theirs. It is durable before
+// the first byte is released.
 type RecordAccessed struct {
 	// Actor read it.
 	Actor ID `json:"actor"`

@@ -141,7 +141,7 @@ func (c *clinic) inOneTurn(commands ...func()) {
 	}, func() {
 		for _, command := range commands {
 			wg.Go(command)
-			time.Sleep(20 * time.Millisecond) // until it is queued
+			time.Sleep(150 * time.Millisecond) // until it is queued
 		}
 	})
 	wg.Wait()

@@ -339,3 +339,27 @@ func TestErasedForGood(t *testing.T) {
 		t.Error("an erased patient came back under the same id")
 	}
 }
+
+// TestRecipientName: whom a record went to can be told by name, also after the
+// record is destroyed and the patients are merged.
+func TestRecipientName(t *testing.T) {
+	c := newClinic(t)
+	patient := c.newPatient()
+	record := c.recordOf(patient, "shared")
+	share := c.share(record)
+	c.must(c.MergePatients(t.Context(), c.clerk, patient, c.subject))
+	if _, err := c.destroy(record); err != nil {
+		t.Fatal(err)
+	}
+	for _, restart := range []bool{false, true} {
+		if restart {
+			c.restart()
+		}
+		if name, err := c.RecipientName(t.Context(), share); err != nil || name != "Hospital" {
+			t.Errorf("restarted %v: the recipient is %q, %v", restart, name, err)
+		}
+	}
+	if name, err := c.RecipientName(t.Context(), events.MustNewID()); err != nil || name != "" {
+		t.Errorf("a share that there is not: %q, %v", name, err)
+	}
+}

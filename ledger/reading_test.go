@@ -124,7 +124,8 @@ func TestListAfterAWithdrawal(t *testing.T) {
 	}, func() {
 		c.must(c.WithdrawConsent(t.Context(), c.patient, c.subject, events.ID{}, events.PurposeTreatment))
 	})
-	if len(page.Entries) > 0 || !errors.Is(err, ledger.ErrRightEnded) {
+	// On a busy machine the withdrawal may come first: then the list is refused.
+	if len(page.Entries) > 0 || !errors.Is(err, ledger.ErrRightEnded) && !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("%d records, %v", len(page.Entries), err)
 	}
 }

@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger/vault"
@@ -83,6 +85,36 @@ func (l *Ledger) account(ctx context.Context, r decision.Request, share events.I
 		return vault.Place{}, l.notKept("keeping the account of a disclosure", err)
 	}
 	return place, nil
+}
+
+// RecipientName returns the name of the organisation that a share was disclosed to,
+// as it was then: from the account of the disclosure, which outlives the record. It
+// is "" if there is no such account any more.
+func (l *Ledger) RecipientName(ctx context.Context, share events.ID) (string, error) {
+	// The account lies with the patient as they were known when it was made.
+	var owners []events.ID
+	l.view(func(s *life.State) {
+		if record := s.Record(s.Shared(share)); record != nil {
+			for id, p := record.Patient, s.Patient(record.Patient); p != nil; id, p = p.Into, s.Patient(p.Into) {
+				owners = append(owners, id)
+			}
+		}
+	})
+	for _, owner := range owners {
+		doc, err := l.vault.Document(ctx, vault.Place{Space: vault.Accounting, Owner: owner, ID: share})
+		if errors.Is(err, vault.ErrNotFound) || errors.Is(err, vault.ErrDestroyed) {
+			continue
+		}
+		var a accounting
+		if err == nil {
+			err = json.Unmarshal(doc, &a)
+		}
+		if err != nil {
+			return "", fmt.Errorf("reading the account of a disclosure: %w", err)
+		}
+		return a.Organisation, nil
+	}
+	return "", nil
 }
 
 // Receive releases what is shared to its recipient. Like an access, every one

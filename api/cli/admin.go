@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/medledger/medledger/api/cli/config"
 	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
@@ -49,6 +50,7 @@ Flags:
 
   --dir D           the ledger's data folder
   --custody C       the folder of its secrets (default D.custody)
+  --config F        read these from a file, as serve does
   --actor ID        which administrator (default the first)
   --lifetime TIME   for how long it is good, such as 12h (default 8760h)
 
@@ -95,13 +97,26 @@ func (p *program) adminToken(ctx context.Context, at place, administrator events
 	return p.printf("%s\n", issued.Secret)
 }
 
-// place is where a ledger lies, as flags say.
+// place is where a ledger lies, as flags, the environment or a file say.
 type place struct{ dir, custody string }
 
-// flags adds --dir, which is required, and --custody.
+// flags adds --dir, --custody and --config to a command, and fills the place before
+// the command runs.
 func (at *place) flags(c *cobra.Command) {
-	dirFlag(c, &at.dir)
-	c.Flags().StringVar(&at.custody, "custody", "", "the folder of the ledger's secrets")
+	c.Flags().String("config", "", "a file with settings")
+	c.Flags().String("dir", "", "the ledger's data folder")
+	c.Flags().String("custody", "", "the folder of the ledger's secrets")
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		settings, err := settingsOf(c)
+		if err != nil {
+			return err
+		}
+		if settings.Dir == "" {
+			return &usageError{c.CommandPath(), config.ErrNoFolder}
+		}
+		at.dir, at.custody = settings.Dir, settings.Custody
+		return nil
+	}
 }
 
 func (at place) config(p *program) ledger.Config {

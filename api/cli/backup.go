@@ -37,6 +37,7 @@ Flags:
 
   --dir D       the ledger's data folder
   --custody C   the folder of its secrets (default D.custody)
+  --config F    read these from a file, as serve does
 
 FOLDER/log.export is the log; an auditor verifies it with
 'medverify log --export'. The backup holds no secrets: copy the folder of the
@@ -95,6 +96,7 @@ Flags:
 
   --dir D             the data folder to make
   --custody C         the folder of the secrets (default D.custody)
+  --config F          read these from a file, as serve does
   --checkpoint FILE   the newest checkpoint of the log that anybody has
   --nothing-newer     there is none newer than the backup: the old ledger
                       stopped before the backup, or all that came after it was
@@ -153,6 +155,7 @@ Flags:
 
   --dir D       the ledger's data folder; no server may be running on it
   --custody C   the folder for its secrets (default D.custody)
+  --config F    read these from a file, as serve does
 
 Example:
 

@@ -94,7 +94,8 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"keys", "rotat"}, `there is no command "rotat", but "rotate"`},
 		{[]string{"--stderrthreshold=INFO"}, "unknown flag"},
 		{[]string{"serve", "-v=9"}, "unknown shorthand flag"},
-		{[]string{"init"}, `"dir", "origin" not set; see 'medledger init --help'`},
+		{[]string{"init"}, `"origin" not set; see 'medledger init --help'`},
+		{[]string{"init", "--origin", "a"}, "name one with --dir D, MEDLEDGER_DIR"},
 		{[]string{"init", "--dir", file}, `"origin" not set`},
 		{[]string{"init", "--dir", file, "--origin", "Ada Lovelace"}, "origin has 'A' at byte 0"},
 		{[]string{"init", "--dir", file, "--origin", ""}, "origin of 0 bytes"},
@@ -108,9 +109,10 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"serve", "--dir", file, "--bogus"}, "unknown flag: --bogus; see 'medledger serve --help'"},
 		{[]string{"export", "--dir", file}, "name one file to write, not 0"},
 		{[]string{"export", "--dir", file, "a", "b"}, "name one file to write, not 2"},
-		{[]string{"export", file}, `"dir" not set`},
-		{[]string{"rebuild"}, `"dir" not set`},
-		{[]string{"keys", "rotate"}, `"dir" not set`},
+		{[]string{"export", file}, "name one with --dir D"},
+		{[]string{"rebuild"}, "name one with --dir D"},
+		{[]string{"keys", "rotate"}, "name one with --dir D"},
+		{[]string{"backup", "--config", file, file}, "reading the configuration (flag --config)"},
 		{[]string{"version", "1"}, `"1" is too much`},
 	} {
 		root, out, _ := testRoot()

@@ -19,7 +19,7 @@ import (
 )
 
 func (p *program) newExport() *cobra.Command {
-	var dir string
+	var at place
 	var force bool
 	c := &cobra.Command{
 		Use: "export", Short: "write a ledger's log into one file",
@@ -34,8 +34,10 @@ Usage:
 
 Flags:
 
-  --dir D   the ledger's data folder
-  --force   replace FILE if it exists
+  --dir D         the ledger's data folder
+  --custody C     not needed: an export holds no secrets
+  --config FILE   read these from a file, as serve does
+  --force         replace FILE if it exists
 
 The file is written as FILE.tmp and renamed when it is whole.
 
@@ -50,24 +52,25 @@ Example:
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error { return p.export(c.Context(), dir, args[0], force) },
+		RunE: func(c *cobra.Command, args []string) error { return p.export(c.Context(), at, args[0], force) },
 	}
-	dirFlag(c, &dir)
+	at.flags(c)
 	c.Flags().BoolVar(&force, "force", false, "replace the file if it exists")
 	return c
 }
 
-func (p *program) export(ctx context.Context, dir, file string, force bool) error {
-	if _, err := ledger.FolderAt(dir).Origin(disk.OS{}); err != nil {
+func (p *program) export(ctx context.Context, at place, file string, force bool) error {
+	folder := ledger.Folder{Data: at.dir, Custody: at.custody}
+	if _, err := folder.Origin(disk.OS{}); err != nil {
 		return err
 	}
-	source := audit.NewDir(os.DirFS(dir))
+	source := audit.NewDir(os.DirFS(at.dir))
 	err := writeFile(file, force, func(w io.Writer) error { return archive.Write(ctx, w, source) })
 	if err := errors.Join(err, source.Close()); err != nil {
 		return fmt.Errorf("exporting: %w", err)
 	}
 	p.advise("The log is in %s. An auditor checks it with: medverify log --export %s --vkey %s\n",
-		file, file, ledger.FolderAt(dir).VerifierKey())
+		file, file, folder.VerifierKey())
 	return nil
 }
 

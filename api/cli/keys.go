@@ -44,6 +44,7 @@ Flags:
 
   --dir D       the ledger's data folder; no server may be running on it
   --custody C   the folder of its secrets (default D.custody); copy it again
+  --config F    read these from a file, as serve does
 
 Example:
 

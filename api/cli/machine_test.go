@@ -113,5 +113,5 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	// Secrets in the data folder would travel with it.
 	inside := filepath.Join(t.TempDir(), "inside")
-	refuse(t, 1, "--custody", "init", "--dir", inside, "--origin", origin, "--custody", filepath.Join(inside, "keys"))
+	refuse(t, 2, "choose another custody folder", "init", "--dir", inside, "--origin", origin, "--custody", filepath.Join(inside, "keys"))
 }

@@ -71,7 +71,8 @@ Exit codes:
   1  failed; standard error says why and what to do
   2  wrong usage; nothing was done
 
-Data goes to standard output, messages go to standard error.
+Data goes to standard output, messages go to standard error. MEDLEDGER_DIR and
+MEDLEDGER_CUSTODY say where the ledger lies, if no flag does.
 
 Examples:
 
@@ -155,12 +156,6 @@ Example:
 			return c.Help()
 		},
 	}
-}
-
-// dirFlag adds the flag --dir, which every command on a ledger requires.
-func dirFlag(c *cobra.Command, dir *string) {
-	c.Flags().StringVar(dir, "dir", "", "the ledger's data folder")
-	required(c, "dir")
 }
 
 // required marks a flag that was just defined.

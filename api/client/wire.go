@@ -190,6 +190,7 @@ type Entry struct {
 	Record           events.ID      `json:"record,omitzero"`
 	Version          uint32         `json:"version,omitempty"`
 	Recipient        events.ID      `json:"recipient,omitzero"`
+	RecipientName    string         `json:"recipientName,omitempty"` // of its organisation, when it was disclosed
 	Share            events.ID      `json:"share,omitzero"`
 	Action           events.Action  `json:"action,omitempty"` // that was refused
 	Query            events.Query   `json:"query,omitempty"`

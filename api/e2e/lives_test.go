@@ -61,6 +61,8 @@ func TestDemo(t *testing.T) {
 		token := filepath.Join(dir, "demo", "tokens", "auditor")
 		tr.must(t, "medverify", "log", "--url", s.url+"/log", "--vkey", vkey, "--token-file", token)
 		testOutsideJudges(t, s.url+"/log/", dir, token)
+		h := &house{t: t, tr: &tr, dir: dir}
+		h.register(s) // with what lies in D/admin.token
 		s.metrics()
 		s.stop()
 	})

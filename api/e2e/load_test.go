@@ -2,13 +2,13 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +29,7 @@ type load struct {
 	h       *house
 	patient events.ID
 	size    int // of a content
-	cancel  context.CancelFunc
+	ending  atomic.Bool
 	writers sync.WaitGroup
 
 	mu       sync.Mutex
@@ -46,19 +46,18 @@ func (h *house) start(size int) *load {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(h.t.Context())
-	l := &load{h: h, patient: patient, size: size, cancel: cancel, refusals: make(map[int]int)}
+	l := &load{h: h, patient: patient, size: size, refusals: make(map[int]int)}
 	for w := range writers {
-		l.writers.Go(func() { l.write(ctx, w) })
+		l.writers.Go(func() { l.write(w) })
 	}
 	return l
 }
 
-func (l *load) write(ctx context.Context, writer int) {
-	for n := 0; ctx.Err() == nil; n++ {
+func (l *load) write(writer int) {
+	for n := 0; !l.ending.Load() && l.h.t.Context().Err() == nil; n++ {
 		line := fmt.Sprintf("content %d of writer %d\n", n, writer)
 		content := bytes.Repeat([]byte(line), l.size/len(line)+1)
-		version, err := l.h.doctor.CreateRecord(ctx, client.NewRecord{
+		version, err := l.h.doctor.CreateRecord(l.h.t.Context(), client.NewRecord{
 			Patient: l.patient, Kind: events.KindChart, Confidentiality: events.Normal, ContentType: "text/plain",
 		}, bytes.NewReader(content))
 		l.mu.Lock()
@@ -67,11 +66,11 @@ func (l *load) write(ctx context.Context, writer int) {
 			l.good = append(l.good, acknowledged{content, *version})
 		case statusOf(err) > 0:
 			l.refusals[statusOf(err)]++
-		case ctx.Err() == nil:
+		default:
 			l.broken++
 		}
 		l.mu.Unlock()
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			time.Sleep(5 * time.Millisecond) // the server is stopping, or full
 		}
 	}
@@ -103,8 +102,9 @@ func (l *load) until(what string, holds func() bool) {
 	}
 }
 
+// end ends a load: no request is under way after it.
 func (l *load) end() {
-	l.cancel()
+	l.ending.Store(true)
 	l.writers.Wait()
 }
 

@@ -2,8 +2,8 @@
 // the state of the log and a request go in, an outcome comes out. The ledger
 // decides with them and an auditor can decide again with the very same code;
 // a decision names the version of the rules (Version), and the code of a
-// version never changes once it was released. rules2.go has the rules that are
-// decided by now, rules1.go those before.
+// version never changes once it was released. rules2.go specifies the rules in
+// force, rules1.go those before.
 //
 // Everything that no rule permits is refused. The reasons for a refusal are the
 // constants named Refused….

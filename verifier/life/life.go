@@ -1,5 +1,5 @@
 // Package life knows which histories are possible: which event may follow
-// which, for a ledger, its actors and its records.
+// which, for a ledger, its actors, its patients and its records.
 //
 // The ledger applies every event to a State before it commits it, and an
 // auditor applies the same log to a State of their own. What Apply refuses can
@@ -72,9 +72,9 @@ func (p Phase) String() string {
 type Actor struct {
 	Role         events.Role
 	Organisation events.ID
-	Department   events.ID
-	Patient      events.ID
-	Tokens       []Token
+	Department   events.ID // zero if in none
+	Patient      events.ID // that a patient's account stands for; zero for others
+	Tokens       []Token   // in the order in which they were issued
 }
 
 // Token is a bearer token of an actor.
@@ -150,7 +150,7 @@ type State struct {
 // holder is whose token it is.
 type holder struct{ actor, token events.ID }
 
-// Head is the part of a State that belongs to no actor and no record.
+// Head is the part of a State that belongs to no actor, no patient and no record.
 type Head struct {
 	// Size is how many events were applied: the next one's index.
 	Size uint64
@@ -175,8 +175,8 @@ func NewState() *State {
 	}
 }
 
-// Head returns what belongs to no actor and no record. The caller must not
-// change the slice in it.
+// Head returns what belongs to no actor, no patient and no record. The caller must
+// not change the slice in it.
 func (s *State) Head() Head { return s.head }
 
 // Actor returns an actor.

@@ -47,14 +47,6 @@ func (g *generator) tell(message any) error {
 	return nil
 }
 
-// do has a job done.
-func (g *generator) do(job load.Job) (*load.Summary, error) {
-	if err := g.tell(job); err != nil {
-		return nil, err
-	}
-	return g.hear()
-}
-
 // hear waits for what came of a job.
 func (g *generator) hear() (*load.Summary, error) {
 	var s load.Summary

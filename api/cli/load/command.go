@@ -15,10 +15,10 @@ const help = `
 Puts load on a ledger. This is for medledger bench, and for tests that pull the
 plug.
 
-With --dir, opens a ledger and puts it under a steady, mixed load until it is told
-to stop. Every line on standard output is a JSON object with what the ledger has
-promised by then: an event that it acknowledged, or an id that it refused and
-that may never appear.
+With --dir, opens a ledger and puts it under a steady, mixed load until it is
+told to stop. Every line on standard output is a JSON object with what the
+ledger has promised by then: an event that it acknowledged, or an id that it
+refused and that may never appear.
 
 With --url, calls a service over HTTP as the lines on standard input say.
 
