@@ -15,7 +15,7 @@ import (
 // (ledger/DESIGN.md). So what is in use and the garbage together get heapRoom, within
 // the bounds of what either may cost.
 const (
-	heapRoom      = 300 << 20 // bytes
+	heapRoom      = 240 << 20 // bytes
 	least, most   = 50, 400   // percent of what is in use
 	worthIt       = 10        // percent that a change is worth: each stops the program for a moment
 	everySoOften  = time.Second

@@ -7,7 +7,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: 400, 1: 400, 60 << 20: 400, 100 << 20: 200, 150 << 20: 100, 200 << 20: 50, 300 << 20: 50, 10 << 30: 50,
+		0: 400, 1: 400, 48 << 20: 400, 80 << 20: 200, 120 << 20: 100, 160 << 20: 50, 300 << 20: 50, 10 << 30: 50,
 	} {
 		if got := percent(live); got != want {
 			t.Errorf("beside %d MiB in use: %d %%, want %d %%", live>>20, got, want)

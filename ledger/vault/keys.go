@@ -67,7 +67,7 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 			err = errors.Join(fmt.Errorf("opening %s: %w", path, err), k.close())
 		}
 	}()
-	if k.writer, err = openSQLite(path, "_pragma=cache_size(-32768)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", 1); err != nil {
+	if k.writer, err = openSQLite(path, "_pragma=cache_size(-16384)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", 1); err != nil {
 		return nil, err
 	}
 	if k.conn, err = k.writer.Conn(ctx); err != nil {
@@ -87,7 +87,7 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 	if k.lastSlot, k.lastSerial, err = lastRows(ctx, k.conn); err != nil {
 		return nil, err
 	}
-	if k.reader, err = openSQLite(path, "_pragma=cache_size(-8192)&_pragma=query_only(ON)", readers); err != nil {
+	if k.reader, err = openSQLite(path, "_pragma=cache_size(-2048)&_pragma=query_only(ON)", readers); err != nil {
 		return nil, err
 	}
 	return k, k.prepareReads(ctx)
