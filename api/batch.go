@@ -24,10 +24,62 @@ type outcome struct {
 	problem *problem
 }
 
+// The batches that are worked on at a time hold so much memory at most, that is,
+// batchesOfLimit of the largest. Each counts for what it brings, and for what its
+// records take while they wait for their turn.
+const (
+	batchesOfLimit = 4
+	leastBatch     = 4 << 20
+)
+
+// room is memory that requests share.
+type room struct {
+	mu   sync.Mutex
+	left int64
+}
+
+// take takes some if there is enough; give gives it back.
+func (r *room) take(n int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > r.left {
+		return false
+	}
+	r.left -= n
+	return true
+}
+
+func (r *room) give(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left += n
+}
+
+// batchSize is what the call counts for.
+func (c *call) batchSize() int64 {
+	size := c.ContentLength
+	if limit := c.h.Limits.BatchJSON; size < 0 || size > limit {
+		size = limit
+	}
+	return max(size, leastBatch)
+}
+
 // createRecords stores the records of a batch all at once, so that one turn of the
 // ledger, or few, take them.
 func (c *call) createRecords() error {
 	var in client.Batch
+	if !c.mayAsk(events.ActionOriginate) {
+		// Who is refused anyway has no use for a large one.
+		c.Body = http.MaxBytesReader(c.w, c.Body, c.h.Limits.JSON)
+	} else if size := c.batchSize(); c.h.batches.take(size) {
+		defer c.h.batches.give(size)
+	} else {
+		c.w.Header().Set("Retry-After", retryAfter)
+		return &problem{
+			Status: http.StatusTooManyRequests,
+			Detail: "the server works on as many batches as it has memory for; repeat this one after the time in Retry-After",
+		}
+	}
 	if err := c.json(&in); err != nil {
 		return err
 	}

@@ -27,15 +27,18 @@ func (h *handler) readJSON(w http.ResponseWriter, r *http.Request, out any) erro
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return &problem{Status: http.StatusUnsupportedMediaType, Detail: "send the request as application/json"}
 	}
-	limit := h.Limits.JSON
+	limit, items := h.Limits.JSON, maxItems
 	if _, ok := out.(*client.Batch); ok {
-		limit = h.Limits.BatchJSON
+		limit, items = h.Limits.BatchJSON, h.Limits.Batch
 	}
 	body := bodies.Get().(*bytes.Buffer)
 	defer bodies.Put(body)
 	body.Reset()
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		return bodyProblem(err)
+	}
+	if longArray(body.Bytes(), items) {
+		return &problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("a list of the body has more than %d items", items)}
 	}
 	if err := decodeStrict(body.Bytes(), out); err != nil {
 		return &problem{Status: http.StatusBadRequest, Detail: err.Error()}
@@ -46,6 +49,57 @@ func (h *handler) readJSON(w http.ResponseWriter, r *http.Request, out any) erro
 // bodies are buffers for requests: a batch is some megabytes long, and everything
 // in it that is kept is copied.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxItems is how many items a list in a request has at most, but for a batch's.
+const maxItems = 100
+
+// longArray reports whether an array that is a member of the text has more than
+// most items. It is asked before the text is decoded: two bytes of an array, such as
+// "0,", would become an item a hundred times as large, even where no number belongs.
+// The text may be anything; of what is not JSON the decoder says so.
+func longArray(text []byte, most int) bool {
+	depth, items := 0, 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i = endOfString(text, i)
+		case '[', '{':
+			if depth++; depth == 2 {
+				items = 1
+			}
+		case ']', '}':
+			depth--
+		case ',':
+			if depth != 2 {
+				continue
+			}
+			if items++; items > most {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// endOfString returns where the string that begins at i ends, or the text's end.
+func endOfString(text []byte, i int) int {
+	for i++; i < len(text); i++ {
+		at := bytes.IndexByte(text[i:], '"')
+		if at < 0 {
+			return len(text)
+		}
+		first := i
+		i += at
+		escapes := 0
+		for i-escapes > first && text[i-escapes-1] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i
+		}
+	}
+	return i
+}
 
 // isJSON reports whether a Content-Type is JSON in UTF-8.
 func isJSON(contentType string) bool {

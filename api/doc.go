@@ -99,7 +99,8 @@
 // those itself, in plain text, before they get here.
 //
 // A server that works on as many requests as it takes answers further ones with
-// 429 and Retry-After; /healthz, /readyz and /metrics are always answered. A
+// 429 and Retry-After, and so are batches that it has no memory for; /healthz,
+// /readyz and /metrics are always answered. A
 // client that stalls in the middle of a request or of an answer is cut off
 // (Patience); if it can still be answered, with 408.
 //
@@ -111,7 +112,7 @@
 //	medledger_http_requests_in_flight                   gauge      requests     being answered
 //	medledger_http_requests_total                       counter    requests     answered, by route and class of status
 //	medledger_http_request_duration_seconds             histogram  seconds      from the end of a request's header to the end of its answer, by route
-//	medledger_http_requests_rejected_total              counter    requests     answered 429, which are in none of the three above
+//	medledger_http_requests_rejected_total              counter    requests     answered 429 because the server was full, which are in none of the three above
 //	medledger_http_requests_stalled_total               counter    requests     given up on a stalled client, by direction (body, answer)
 //	medledger_http_connections                          gauge      connections  open
 //	medledger_commands_refused_total                    counter    commands     that the access rules refused, by action; each is an event too

@@ -109,6 +109,7 @@ type handler struct {
 	Config
 	metrics *metrics
 	router  *mux.Router
+	batches room
 	gzips   sync.Pool // of *gzip.Writer
 }
 
@@ -123,6 +124,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	h := &handler{Config: c, metrics: newMetrics(c)}
+	h.batches.left = batchesOfLimit * max(c.Limits.BatchJSON, leastBatch)
 	// Without SkipClean the router would answer paths like /log//checkpoint with
 	// a redirect, and without UseEncodedPath it would take %2f for a slash.
 	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,9 @@ type Manifest struct {
 // A crash leaves the earlier backup, perhaps with a newer vault, which is no harm:
 // what its log does not know is removed when it is restored.
 func (l *Ledger) Backup(ctx context.Context, dst string) (*Manifest, error) {
+	if err := l.refuseFolder(dst); err != nil {
+		return nil, err
+	}
 	earlier, err := readManifest(dst)
 	if err != nil && !errors.Is(err, ErrNoBackup) {
 		return nil, err
@@ -98,6 +102,44 @@ func (l *Ledger) Backup(ctx context.Context, dst string) (*Manifest, error) {
 		return nil, err
 	}
 	return m, disk.WriteFile(disk.OS{}, filepath.Join(dst, manifestFile), append(raw, '\n'), 0o600)
+}
+
+// refuseFolder refuses to back up into the ledger's own folders: a backup shares no
+// fate with the data, and no folder with the secrets. And it refuses a folder of a
+// backup in which somebody has put links: what they point at would be overwritten,
+// or removed as what the vault has no longer.
+func (l *Ledger) refuseFolder(dst string) error {
+	for _, own := range []string{l.folder.Data, l.folder.Custody} {
+		if inside(resolved(own), resolved(dst)) {
+			return fmt.Errorf("%s lies in %s, which is the ledger's own; choose a folder elsewhere, best on another disk", dst, own)
+		}
+	}
+	err := filepath.WalkDir(resolved(dst), func(name string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && !e.Type().IsRegular() {
+			err = fmt.Errorf("%s is no file that a backup has; choose another folder", name)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking into the backup's folder: %w", err)
+	}
+	return nil
+}
+
+// resolved is where a path leads once its links are followed, as far as it exists.
+func resolved(path string) string {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if real, err := filepath.EvalSymlinks(absolute); err == nil {
+		return real
+	}
+	parent := filepath.Dir(absolute)
+	if parent == absolute {
+		return absolute
+	}
+	return filepath.Join(resolved(parent), filepath.Base(absolute))
 }
 
 // exportTo writes the log into a file, durably, and returns the checkpoint that it

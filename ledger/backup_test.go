@@ -123,6 +123,58 @@ func (c *clinic) content(record events.ID) []byte {
 	return raw
 }
 
+// TestBackupFolders: a backup goes neither into the ledger's own folders nor through
+// links that somebody put where it is to lie.
+func TestBackupFolders(t *testing.T) {
+	c := newClinic(t)
+	c.record("x")
+	backup := filepath.Join(t.TempDir(), "backup")
+	if _, err := c.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	link := func(to, name string) {
+		if err := os.Symlink(to, name); err != nil {
+			t.Skip("this system makes no links:", err)
+		}
+	}
+	link(c.config.Dir, filepath.Join(elsewhere, "data"))
+	link(c.config.Secrets(), filepath.Join(elsewhere, "secrets"))
+	for _, own := range []string{
+		filepath.Join(c.config.Dir, "backup"), filepath.Join(c.config.Secrets(), "backup"), filepath.Join(c.config.Dir, "a", "b"),
+		filepath.Join(elsewhere, "data", "new", "backup"), filepath.Join(elsewhere, "secrets", "backup"),
+	} {
+		if _, err := c.Backup(t.Context(), own); err == nil || !strings.Contains(err.Error(), "the ledger's own") {
+			t.Errorf("a backup in %s: %v", own, err)
+		}
+		if _, err := os.Stat(own); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s was made", own)
+		}
+	}
+	precious := filepath.Join(elsewhere, "precious")
+	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"log.export.tmp", "backup.json.tmp", "vault/rows.tmp", "vault/segments/0000000009.seg.copying"} {
+		name = filepath.Join(backup, filepath.FromSlash(name))
+		link(precious, name)
+		if _, err := c.Backup(t.Context(), backup); err == nil {
+			t.Errorf("a backup through %s", name)
+		}
+		if raw, err := os.ReadFile(precious); err != nil || string(raw) != "precious" {
+			t.Errorf("%s: what it points at is now %q, %v", name, raw, err)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The folder itself may be a link: a disk that is mounted elsewhere.
+	link(backup, filepath.Join(elsewhere, "disk"))
+	if _, err := c.Backup(t.Context(), filepath.Join(elsewhere, "disk")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRestoreNeverForks: whatever shows that the log went on refuses the backup.
 func TestRestoreNeverForks(t *testing.T) {
 	c := newClinic(t)

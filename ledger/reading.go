@@ -57,15 +57,20 @@ func (l *Ledger) ListRecords(ctx context.Context, c Command, q Listing) (*Result
 // History returns the events about a record, oldest first, up to the newest that
 // is in the log. That it was read is one of the last of them.
 func (l *Ledger) History(ctx context.Context, c Command, record events.ID) ([]*Result, error) {
+	if err := l.readHistory(ctx, c, record); err != nil {
+		return nil, err
+	}
+	return l.stream(ctx, events.RecordStream(record))
+}
+
+// readHistory lets an actor read the events about a record. An event says so.
+func (l *Ledger) readHistory(ctx context.Context, c Command, record events.ID) error {
 	c.IdempotencyKey = ""
 	request := decision.Request{Action: events.ActionReadHistory, Actor: c.Actor, Record: record}
 	_, err := l.perform(ctx, c, underRules(request, func(_ *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		return record, &events.HistoryRead{Actor: c.Actor, Decision: d}, nil
 	}))
-	if err != nil {
-		return nil, err
-	}
-	return l.stream(ctx, events.RecordStream(record))
+	return err
 }
 
 // stream returns the events of a stream that are in the log, oldest first.
@@ -218,7 +223,7 @@ func (l *Ledger) Find(ctx context.Context, c Command, event events.ID) (*Result,
 	c.IdempotencyKey = ""
 	switch about := found.Event.Stream(); about {
 	case events.RecordStream(found.Event.Subject):
-		_, err = l.History(ctx, c, found.Event.Subject)
+		err = l.readHistory(ctx, c, found.Event.Subject)
 	case events.PatientStream(found.Event.Subject):
 		request := decision.Request{
 			Action: events.ActionListAccesses, Actor: c.Actor, Patient: found.Event.Subject, Purpose: events.PurposePatient,

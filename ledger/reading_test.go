@@ -62,7 +62,7 @@ func TestListsByRule(t *testing.T) {
 		purpose events.Purpose
 		reason  string
 	}{
-		"without a relationship":     {c.foreign, events.PurposeTreatment, decision.RefusedNoRelationship},
+		"a clinician of another":     {c.foreign, events.PurposeTreatment, decision.RefusedOrganisation},
 		"for research":               {c.nurse, events.PurposeResearch, decision.RefusedPurpose},
 		"a clerk of another":         {c.outsider, events.PurposeOperations, decision.RefusedOrganisation},
 		"an auditor":                 {c.auditor, events.PurposeOperations, decision.RefusedRole},

@@ -10,16 +10,24 @@
 //	{"address":"127.0.0.1:40123","secret":"…"}
 //
 // A file that a crash left names an address where nobody answers, or somebody who
-// does not know the secret; either is taken for no server. The protocol is JSON over
-// HTTP, with the secret as a bearer token, and belongs to this version of the
-// program.
+// does not know the secret; either is taken for no server. Both sides prove that they
+// know it, neither sends it:
+//
+//	Medledger-Nonce    32 random bytes of the caller
+//	Medledger-Caller   HMAC-SHA256(secret, "caller" || nonce)
+//	Medledger-Server   HMAC-SHA256(secret, "server" || nonce), in the answer
+//
+// all in base64url. Without the last, another user of the machine who has taken the
+// port of a server that crashed could say that a backup was taken. The protocol is
+// JSON over HTTP and belongs to this version of the program.
 package control
 
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
-	"crypto/subtle"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -138,13 +146,43 @@ func handler(l Ledger, p *profiler, secret string) http.Handler {
 	mux.HandleFunc("POST /profile/begin", command(p.begin))
 	mux.HandleFunc("POST /profile/end", command(p.end))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if subtle.ConstantTimeCompare([]byte(given), []byte(secret)) != 1 {
+		nonce := r.Header.Get(nonceHeader)
+		if !proves(r.Header, callerHeader, secret, nonce) {
 			http.Error(w, "not for you", http.StatusForbidden)
 			return
 		}
+		w.Header().Set(serverHeader, prove(serverHeader, secret, nonce))
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// The headers in which the sides prove that they know the secret.
+const (
+	nonceHeader  = "Medledger-Nonce"
+	callerHeader = "Medledger-Caller"
+	serverHeader = "Medledger-Server"
+)
+
+// prove makes the value of a header that proves that its side knows the secret.
+func prove(header, secret, nonce string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(strings.ToLower(strings.TrimPrefix(header, "Medledger-"))))
+	mac.Write([]byte(nonce))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+func proves(h http.Header, header, secret, nonce string) bool {
+	return len(nonce) == base64.RawURLEncoding.EncodedLen(nonceSize) &&
+		hmac.Equal([]byte(h.Get(header)), []byte(prove(header, secret, nonce)))
+}
+
+const nonceSize = 32
+
+// newNonce returns a nonce that was never used.
+func newNonce() string {
+	nonce := make([]byte, nonceSize)
+	_, _ = rand.Read(nonce) // never fails
+	return base64.RawURLEncoding.EncodeToString(nonce)
 }
 
 func issue(ctx context.Context, l Ledger, administrator events.ID, lifetime time.Duration) (*Issued, error) {
@@ -216,7 +254,9 @@ func call(ctx context.Context, dir, name string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Authorization", "Bearer "+m.Secret)
+	nonce := newNonce()
+	request.Header.Set(nonceHeader, nonce)
+	request.Header.Set(callerHeader, prove(callerHeader, m.Secret, nonce))
 	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -225,6 +265,9 @@ func call(ctx context.Context, dir, name string, in, out any) error {
 		return fmt.Errorf("%w: %w", ErrNoServer, err)
 	}
 	defer answer.Body.Close()
+	if !proves(answer.Header, serverHeader, m.Secret, nonce) {
+		return fmt.Errorf("somebody else answers where the control file points: %w", ErrNoServer)
+	}
 	return read(answer, out)
 }
 
@@ -241,8 +284,6 @@ func read(answer *http.Response, out any) error {
 		if err := json.Unmarshal(raw, &f); err == nil && f.Error != "" {
 			return errors.New(f.Error)
 		}
-	case http.StatusForbidden:
-		return fmt.Errorf("somebody else answers where the control file points: %w", ErrNoServer)
 	}
 	return fmt.Errorf("the server answered %s", answer.Status)
 }

@@ -2,10 +2,14 @@ package control_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,14 +117,26 @@ func TestStrangers(t *testing.T) {
 	if err := json.Unmarshal(raw, &meeting); err != nil || len(meeting.Secret) != 43 {
 		t.Fatalf("%s: %v", raw, err)
 	}
-	for name, header := range map[string]string{
-		"nothing": "", "another secret": "Bearer " + strings.Repeat("A", 43), "half of it": "Bearer " + meeting.Secret[:20],
+	nonce := strings.Repeat("A", 43)
+	mac := func(secret, text string) string {
+		h := hmac.New(sha256.New, []byte(secret))
+		h.Write([]byte(text))
+		return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	}
+	for name, headers := range map[string]map[string]string{
+		"nothing":            {},
+		"the secret itself":  {"Authorization": "Bearer " + meeting.Secret, "Medledger-Nonce": nonce, "Medledger-Caller": meeting.Secret},
+		"another secret":     {"Medledger-Nonce": nonce, "Medledger-Caller": mac(nonce, "caller"+nonce)},
+		"the server's proof": {"Medledger-Nonce": nonce, "Medledger-Caller": mac(meeting.Secret, "server"+nonce)},
+		"no nonce":           {"Medledger-Caller": mac(meeting.Secret, "caller")},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+meeting.Address+"/token", strings.NewReader(`{"lifetime":1}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Authorization", header)
+		for header, value := range headers {
+			request.Header.Set(header, value)
+		}
 		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -136,5 +152,40 @@ func TestStrangers(t *testing.T) {
 	}
 	if _, err := control.Token(t.Context(), dir, events.ID{}, time.Hour); !errors.Is(err, control.ErrNoServer) {
 		t.Errorf("with an old secret: %v", err)
+	}
+}
+
+// TestImpostor: who took the port of a server that crashed cannot answer for it,
+// whatever they say.
+func TestImpostor(t *testing.T) {
+	const secret = "of the server that crashed"
+	for name, answer := range map[string]http.HandlerFunc{
+		"a success": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"size":7}`)) },
+		"a failure": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = w.Write([]byte(`{"error":"run this instead"}`))
+		},
+		"the caller's own proof": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Medledger-Server", r.Header.Get("Medledger-Caller"))
+			_, _ = w.Write([]byte(`{"size":7}`))
+		},
+	} {
+		var heard strings.Builder
+		impostor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = r.Write(&heard)
+			answer(w, r)
+		}))
+		dir := t.TempDir()
+		file := `{"address":"` + impostor.Listener.Addr().String() + `","secret":"` + secret + `"}`
+		if err := os.WriteFile(filepath.Join(dir, "control.json"), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := control.Backup(t.Context(), dir, "folder"); !errors.Is(err, control.ErrNoServer) {
+			t.Errorf("%s: %v", name, err)
+		}
+		impostor.Close()
+		if text := heard.String(); text == "" || strings.Contains(text, secret) {
+			t.Errorf("%s: the impostor heard %q", name, text)
+		}
 	}
 }

@@ -122,14 +122,18 @@ func (q question) listRecords() Outcome {
 		return *no
 	}
 	cares := q.cares(p)
+	concerned := cares || q.originated(p)
 	switch {
 	case q.is(events.RoleClerk) && p.Organisation == q.actor.Organisation:
 		return permit("front-desk")
 	case q.is(events.RoleClerk):
 		return refuse(RefusedOrganisation)
+	case !concerned && p.Organisation != q.actor.Organisation:
+		// Others' patients are not even told of.
+		return refuse(RefusedOrganisation)
 	case q.r.Purpose != events.PurposeTreatment:
 		return refuse(RefusedPurpose)
-	case !cares && !q.originated(p):
+	case !concerned:
 		return refuse(RefusedNoRelationship)
 	case p.Refuses(events.PurposeTreatment):
 		return refuse(RefusedConsent)

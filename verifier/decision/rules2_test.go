@@ -310,7 +310,8 @@ func TestAttacks(t *testing.T) {
 		{"reads what another organisation keeps", "clinician", events.ActionAccess, func(q *r) { q.Record = remote }, "!other-organisation"},
 		{"reads the clinic's", "foreign", events.ActionAccess, nil, "!other-organisation"},
 		{"reads the clinic's as the lab", "foreign nurse", events.ActionAccess, nil, "!other-organisation"},
-		{"lists the clinic's as the lab", "foreign nurse", events.ActionListRecords, nil, "!no-care-relationship"},
+		{"lists the clinic's as the lab", "foreign nurse", events.ActionListRecords, nil, "!other-organisation"},
+		{"lists the clinic's as the lab, for research", "foreign nurse", events.ActionListRecords, func(q *r) { q.Purpose = events.PurposeResearch }, "!other-organisation"},
 		{"reads the clinic's history", "foreign", events.ActionReadHistory, nil, "!other-organisation"},
 
 		{"reads after the end", "late proxy", events.ActionAccess, nil, "!not-the-proxy"},
