@@ -34,7 +34,7 @@ import (
 //	             verifies it with medverify log --export
 //	vault/       the vault's backup (vault.Backup), of that moment or later
 //
-// It holds none of the secrets: they lie in the folder of the custody, are few and
+// It holds none of the secrets: they lie in a folder of their own, are few and
 // small, change only when a key is replaced, and are kept apart from it.
 const (
 	manifestFile = "backup.json"
@@ -246,7 +246,7 @@ type Restoration struct {
 }
 
 // Restore makes a ledger of a backup, in a folder that does not exist yet, with the
-// secrets in the folder of the custody. It audits the backup's log before anything
+// secrets in their folder (Config.Custody). It audits the backup's log before anything
 // else. The ledger goes on with the same log: its next event says that it was
 // restored. It refuses if that would fork the log: if Kept is newer than the
 // backup, or none of its history (ErrWouldFork).
@@ -342,9 +342,7 @@ func restoreInto(ctx context.Context, config Config, m *Manifest, src string, ex
 	if err := disk.WriteFile(config.FS, filepath.Join(f.Log(), "checkpoint"), p.checkpoint, 0o644); err != nil {
 		return fmt.Errorf("putting the checkpoint back: %w", err)
 	}
-	if err := vault.Restore(ctx, vault.Config{
-		Dir: f.Vault(), RootKeyFile: f.RootKey(), FS: config.FS, Random: config.Random, Logger: config.Logger,
-	}, filepath.Join(src, vaultFolder)); err != nil {
+	if err := vault.Restore(ctx, vaultConfig(f, config), filepath.Join(src, vaultFolder)); err != nil {
 		return fmt.Errorf("putting the vault back: %w", err)
 	}
 	if err := disk.WriteFile(config.FS, f.VerifierKey(), []byte(p.vkey+"\n"), 0o644); err != nil {

@@ -129,11 +129,7 @@ func (l *Ledger) openVault(ctx context.Context) (err error) {
 	if !there && l.opening != creating {
 		return fmt.Errorf("%s: %w", l.folder.Vault(), ErrNoVault)
 	}
-	l.vault, err = vault.Open(ctx, vault.Config{
-		Dir: l.folder.Vault(), RootKeyFile: l.folder.RootKey(),
-		FS: l.config.FS, Random: l.config.Random, Logger: l.config.Logger,
-	})
-	if err != nil {
+	if l.vault, err = vault.Open(ctx, vaultConfig(l.folder, l.config)); err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
 	return nil
@@ -148,6 +144,10 @@ func logConfig(f Folder, c Config, k *keys, s *segment.Store) tlog.Config {
 		Dir: f.Log(), FS: c.FS, Store: s, Origin: k.log.Name(),
 		Signer: k.log, Verifier: k.verifier, Clock: c.Clock, Logger: c.Logger,
 	}
+}
+
+func vaultConfig(f Folder, c Config) vault.Config {
+	return vault.Config{Dir: f.Vault(), RootKeyFile: f.RootKey(), FS: c.FS, Random: c.Random, Logger: c.Logger}
 }
 
 // signedSize is the size of the last checkpoint that was signed, below which the
@@ -200,7 +200,7 @@ func (l *Ledger) chooseSigner() error {
 	if l.signer != nil {
 		return l.removeRetiredKeys(current)
 	}
-	return errors.New("none of the statement keys that the log announced is in the folder of the secrets; restore it from a backup")
+	return errors.New("none of the statement keys that the log announced is in the folder of the secrets; put it back from your copy of that folder")
 }
 
 // recover completes what a crash interrupted.
@@ -216,11 +216,11 @@ func (l *Ledger) recover(ctx context.Context) error {
 	if removed > 0 {
 		l.config.Logger.Info("removed contents whose events never happened", "count", removed)
 	}
-	unfinished := make(map[events.ID]events.ID)
-	var destroyed []events.ID
 	if err := l.eraseAgain(ctx); err != nil {
 		return err
 	}
+	unfinished := make(map[events.ID]events.ID) // record -> destruction
+	var destroyed []events.ID
 	for id, r := range l.state().Records {
 		switch r.Phase {
 		case life.Destroying:
@@ -245,7 +245,7 @@ func (l *Ledger) recover(ctx context.Context) error {
 func (l *Ledger) state() *life.State { return l.access.State() }
 
 // destroyAgain destroys the keys of records whose destruction is in the log and
-// that the vault has forgotten, as one does that was put back from a backup.
+// not in the vault. A vault that was put back from a backup is like that.
 func (l *Ledger) destroyAgain(ctx context.Context, destroyed []events.ID) error {
 	remembered, err := l.vault.Tombstones(ctx)
 	if err != nil {
@@ -276,8 +276,8 @@ func (l *Ledger) knowsDocument(p vault.Place) bool {
 	return true
 }
 
-// eraseAgain destroys the keys of patients whose erasure is in the log and that the
-// vault has.
+// eraseAgain destroys the keys of patients whose erasure is in the log, and which the
+// vault still has.
 func (l *Ledger) eraseAgain(ctx context.Context) error {
 	var erased []events.ID
 	for id, p := range l.state().Patients {

@@ -14,7 +14,7 @@ import (
 )
 
 // Upgrade brings a data folder of format 1 up to date: the secrets move out of it
-// into the folder of the custody, and the vault gets keys of records. Events are
+// into a folder of their own, and the vault gets keys of records. Events are
 // never rewritten. It does nothing to a folder that is up to date, and reports
 // whether it did something. The ledger must not be open.
 //
@@ -41,10 +41,7 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 		if err := moveSecrets(f, config.FS); err != nil {
 			return false, fmt.Errorf("copying the secrets to %s: %w", f.Custody, err)
 		}
-		err := vault.Upgrade(ctx, vault.Config{
-			Dir: f.Vault(), RootKeyFile: f.RootKey(), FS: config.FS, Random: config.Random, Logger: config.Logger,
-		})
-		if err != nil {
+		if err := vault.Upgrade(ctx, vaultConfig(f, config)); err != nil {
 			return false, fmt.Errorf("bringing the vault up to date: %w", err)
 		}
 		// Crash before: the old folder, with copies beside it. Crash after: the new
@@ -60,7 +57,7 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 // oldKeys is where format 1 kept the secrets.
 func (f Folder) oldKeys() string { return f.path("keys") }
 
-// moveSecrets copies the secrets into the custody, durably.
+// moveSecrets copies the secrets into their own folder, durably.
 func moveSecrets(f Folder, fsys disk.FS) error {
 	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
 		return err
