@@ -28,7 +28,8 @@ import (
 //
 //	log.key              signs checkpoints (a C2SP signed-note key)
 //	statement-KID.pem    signs statements (Ed25519, PKCS #8); KID in hex
-//	commands.key         derives event ids from idempotency keys (HMAC-SHA256)
+//	commands.key         derives event ids from idempotency keys, and the key that
+//	                     authenticates the copy of the state (HMAC-SHA256)
 //	vault.key            wraps the keys of the vault
 const (
 	logKeyFile      = "log.key"
@@ -143,17 +144,17 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	}
 	raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, commandsKeyFile))
 	if err != nil {
-		return nil, fmt.Errorf("reading the key of idempotent commands; restore it from a backup: %w", err)
+		return nil, fmt.Errorf("reading the key of idempotent commands; put it back from your copy of the secrets: %w", err)
 	}
 	if n, err := hex.Decode(k.commands[:], []byte(strings.TrimSpace(string(raw)))); err != nil || n != len(k.commands) {
-		return nil, fmt.Errorf("%s is not 64 hex digits; restore it from a backup", commandsKeyFile)
+		return nil, fmt.Errorf("%s is not 64 hex digits; put it back from your copy of the secrets", commandsKeyFile)
 	}
 	k.statement, err = statementKeys(f, fsys)
 	return k, err
 }
 
 // verifierOf returns the log's verifier key, as text too, of the secret key in the
-// custody.
+// folder of the secrets.
 func verifierOf(f Folder, fsys disk.FS) (string, note.Verifier, error) {
 	skey, err := disk.ReadFile(fsys, filepath.Join(f.Custody, logKeyFile))
 	if err != nil {
@@ -163,11 +164,11 @@ func verifierOf(f Folder, fsys disk.FS) (string, note.Verifier, error) {
 	// (golang.org/x/mod/sumdb/note).
 	parts := strings.SplitN(strings.TrimSpace(string(skey)), "+", 5)
 	if len(parts) != 5 {
-		return "", nil, fmt.Errorf("%s is no signed-note key; restore it from a backup", logKeyFile)
+		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", logKeyFile)
 	}
 	raw, err := base64.StdEncoding.DecodeString(parts[4])
 	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return "", nil, fmt.Errorf("%s is no signed-note key; restore it from a backup", logKeyFile)
+		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", logKeyFile)
 	}
 	public, _ := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
 	vkey, err := note.NewEd25519VerifierKey(parts[2], public)
@@ -181,11 +182,11 @@ func verifierOf(f Folder, fsys disk.FS) (string, note.Verifier, error) {
 func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier, error) {
 	skey, err := disk.ReadFile(fsys, filepath.Join(f.Custody, logKeyFile))
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the log's key; restore it from a backup: %w", err)
+		return nil, nil, fmt.Errorf("reading the log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
 	}
 	signer, err := note.NewSigner(strings.TrimSpace(string(skey)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s is no signed-note key; restore it from a backup: %w", logKeyFile, err)
+		return nil, nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets: %w", logKeyFile, err)
 	}
 	vkey, err := disk.ReadFile(fsys, f.VerifierKey())
 	if err != nil {
@@ -218,15 +219,15 @@ func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error)
 		}
 		block, _ := pem.Decode(raw)
 		if block == nil {
-			return nil, fmt.Errorf("%s is no PEM file; restore it from a backup", entry.Name())
+			return nil, fmt.Errorf("%s is no PEM file; put it back from your copy of the secrets", entry.Name())
 		}
 		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%s holds no PKCS #8 key; restore it from a backup: %w", entry.Name(), err)
+			return nil, fmt.Errorf("%s holds no PKCS #8 key; put it back from your copy of the secrets: %w", entry.Name(), err)
 		}
 		private, ok := key.(ed25519.PrivateKey)
 		if !ok {
-			return nil, fmt.Errorf("%s holds no Ed25519 key; restore it from a backup", entry.Name())
+			return nil, fmt.Errorf("%s holds no Ed25519 key; put it back from your copy of the secrets", entry.Name())
 		}
 		signer := statement.NewSigner(private)
 		signers[signer.JWK().Kid] = signer

@@ -78,7 +78,7 @@ func (p *program) newRestore() *cobra.Command {
 		Use: "restore", Short: "make a ledger of a backup, and go on with its log",
 		Long: `
 Makes a ledger of a backup, in a folder that must be empty or absent, with the
-secrets in the folder of the custody. All of the backup's log is audited first.
+secrets in their folder. All of the backup's log is audited first.
 The ledger goes on with the same log, and its next event says that it was
 restored.
 
@@ -142,10 +142,10 @@ func (p *program) newUpgrade() *cobra.Command {
 		Use: "upgrade", Short: "bring a data folder of an older version up to date",
 		Long: `
 Brings a data folder that an older medledger wrote up to date. Events are never
-rewritten. Back the folder up before; if it is interrupted, run it again.
+rewritten. Copy the folder before; if it is interrupted, run it again.
 
-From format 1: the secrets move out of the data folder into the folder of the
-custody, and the vault's keys are wrapped anew.
+From format 1: the secrets move out of the data folder into a folder of their
+own, and the vault's keys are wrapped anew.
 
 Usage:
 

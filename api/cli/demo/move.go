@@ -182,7 +182,7 @@ func (s *story) keepEvidenceBeside() error {
 	return nil
 }
 
-// copySecrets copies the folder of the custody, which only its owner reads.
+// copySecrets copies the folder of the secrets, which only its owner reads.
 func copySecrets(from, to string) error {
 	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
