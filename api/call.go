@@ -208,7 +208,7 @@ func (c *call) json(out any) error { return c.h.readJSON(c.w, c.Request, out) }
 // purpose is the parameter of that name, or what the caller's role implies.
 func (c *call) purpose() (events.Purpose, error) {
 	if text, ok := c.query["purpose"]; ok {
-		return code[events.Purpose](c, "purpose", text)
+		return code[events.Purpose]("purpose", text)
 	}
 	switch c.who.Role {
 	case events.RolePatient:
@@ -225,15 +225,15 @@ func (c *call) purpose() (events.Purpose, error) {
 func code[C interface {
 	~string
 	Valid() bool
-}](_ *call, name, text string) (C, error) {
+}](name, text string) (C, error) {
 	if !C(text).Valid() {
 		return "", &problem{Status: http.StatusBadRequest, Detail: "the parameter " + name + " has a code that is not known"}
 	}
 	return C(text), nil
 }
 
-// id reads a parameter that is an id. Like one in the path, a malformed one names
-// nothing.
+// id reads a parameter that is an id. Unlike one in the path, which names nothing if
+// it is malformed, that is a bad request.
 func (c *call) id(name string) (events.ID, error) {
 	id, err := events.ParseID(c.query[name])
 	if err != nil {

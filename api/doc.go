@@ -1,7 +1,8 @@
 // Package api is how the outside talks to a ledger over HTTP. It turns requests
 // into calls of the ledger and the ledger's answers and errors into responses;
-// it decides nothing. One folder beneath it is one other entrance (cli is the
-// command line), or the other side of this one (client).
+// it decides nothing. The folders beneath it are the other entrances (cli, the
+// command line, and control, by which that reaches a running server), the other side
+// of this one (client), and tests of the real binaries (crash, e2e).
 //
 // # Endpoints
 //

@@ -66,7 +66,7 @@ func (c *call) listRecords() error {
 		return err
 	}
 	if text, ok := c.query["kind"]; ok {
-		if q.Kind, err = code[events.Kind](c, "kind", text); err != nil {
+		if q.Kind, err = code[events.Kind]("kind", text); err != nil {
 			return err
 		}
 	}

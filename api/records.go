@@ -54,10 +54,10 @@ func (c *call) createRecord() error {
 	if o.Patient, err = c.id("patient"); err != nil {
 		return err
 	}
-	if o.Kind, err = code[events.Kind](c, "kind", c.query["kind"]); err != nil {
+	if o.Kind, err = code[events.Kind]("kind", c.query["kind"]); err != nil {
 		return err
 	}
-	if o.Confidentiality, err = code[events.Confidentiality](c, "confidentiality", c.query["confidentiality"]); err != nil {
+	if o.Confidentiality, err = code[events.Confidentiality]("confidentiality", c.query["confidentiality"]); err != nil {
 		return err
 	}
 	result, err := c.h.Ledger.Originate(c.Context(), c.command, o, c.Body)

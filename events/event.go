@@ -8,9 +8,9 @@
 //
 // # What may stand in an event
 //
-// Events become leaves of a public log that nobody can shorten, so an event
-// holds nothing personal and nothing that came from outside: only ids that the
-// ledger issued, codes from closed sets, positions, counts, times, keys and
+// Events become leaves of a log that nobody can shorten and that others read, so
+// an event holds nothing personal and nothing that came from outside: only ids that
+// the ledger issued, codes from closed sets, positions, counts, times, keys and
 // salted commitments. Free text, names, foreign identifiers, URLs and header
 // values belong in the vault. Check enforces it: every field is of a type whose
 // values cannot carry anything else.

@@ -36,8 +36,8 @@ import (
 //
 // The file `checkpoint` is for readers: the signed note and nothing else. It is
 // overwritten in place by one small write after the slot is durable, and not
-// synced. Replacing it by renaming, which would cost three times as much as the
-// slot, is only done when the log is opened. Another process that reads it in
+// synced. Replacing it by renaming, which would cost several times as much as
+// the slot, is only done when the log is opened. Another process that reads it in
 // the middle of that write may see a note whose signature does not verify, and
 // should read again. A crash of the process leaves it whole. A crash of the
 // machine may leave an older note or a damaged file; Open puts it right from the

@@ -60,8 +60,8 @@ Exit status:
   2  could not check; the message says what to do
 `
 
-const logUsage = `medverify log checks a whole log: the checkpoint, every statement, its
-signature, the life of every record, every hash of the tree.
+const logUsage = `medverify log checks a whole log: the checkpoint, every statement and its
+signature, the life of every record, every decision, every hash of the tree.
 
 Usage:
   medverify log (--url URL | --dir D | --export FILE) --vkey FILE [options]

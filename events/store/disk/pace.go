@@ -17,8 +17,8 @@ type Pace struct {
 // waiting for somebody.
 func (p *Pace) Begin() { p.resumed = time.Now() }
 
-// Rest sleeps as long as the work took since the last Begin or Rest, so that the work takes
-// half a core at most. A nil Pace does not rest.
+// Rest sleeps as long as the work took since the last Begin or Rest, and at most 5 ms:
+// work in steps shorter than that takes half a core at most. A nil Pace does not rest.
 func (p *Pace) Rest() {
 	if p == nil || p.Hurry != nil && p.Hurry() {
 		return
