@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/receipt"
 )
 
@@ -33,13 +34,21 @@ func Routes() []Route {
 	var all []Route
 	for i := range routes {
 		rt := &routes[i]
-		out := Route{rt.method, rt.path, rt.summary, rt.roles(), nil, rt.body, rt.answer, rt.status}
+		out := Route{rt.method, rt.path, rt.summary, rolesOf(rt), nil, rt.body, rt.answer, rt.status}
 		for _, p := range rt.query {
 			out.Query = append(out.Query, Parameter{p.name, p.required, p.of})
 		}
 		all = append(all, out)
 	}
 	return all
+}
+
+// rolesOf are the roles that may ask for a route's action.
+func rolesOf(rt *route) []events.Role {
+	if rt.action == "" {
+		return decision.Roles(events.ActionRevokeToken) // everybody
+	}
+	return decision.Roles(rt.action)
 }
 
 // AppendReceipts writes receipts as answers do.

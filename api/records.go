@@ -11,10 +11,11 @@ import (
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/vault"
 )
 
 // MaxContentType is the longest media type of a content in bytes.
-const MaxContentType = 255
+const MaxContentType = vault.MaxContentType
 
 // checkContentType checks a media type that the vault keeps and readers are
 // answered with.

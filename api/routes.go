@@ -5,7 +5,6 @@ import (
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/verifier/decision"
 )
 
 // route is an endpoint under /v1. The table of them is where the router, the
@@ -31,14 +30,6 @@ type parameter struct {
 	name     string
 	required bool
 	of       any
-}
-
-// roles are those that may ask for the route's action.
-func (rt *route) roles() []events.Role {
-	if rt.action == "" {
-		return decision.Roles(events.ActionRevokeToken) // everybody
-	}
-	return decision.Roles(rt.action)
 }
 
 var (
