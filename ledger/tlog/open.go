@@ -67,7 +67,7 @@ func Open(ctx context.Context, c Config) (*Log, error) { return open(ctx, c, fal
 // in the store beyond the last checkpoint. It refuses, like Open, if the events
 // do not have the root that was signed last. Only if no checkpoint is left does
 // it sign the events as they are: then kept checkpoints and receipts must tell
-// whether they are what they were.
+// whether they are what they were. (ledger.Rebuild does not let it come to that.)
 func Rebuild(ctx context.Context, c Config) (*Published, error) {
 	l, err := open(ctx, c, true)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 //	key     find the keys that may sign at each place, which announcements in
 //	        the log itself decide
 //	verify  the signatures, by far the dearest
-//	apply   the rest: ids, lives, tree
+//	apply   the rest: ids, lives, decisions, tree
 //
 // A fixed number of batches is under way, so that memory does not grow with the
 // log, but for the ids and the state of its lives.
