@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/medledger/medledger/api/cli/config"
 	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
@@ -95,40 +93,4 @@ func (p *program) adminToken(ctx context.Context, at place, administrator events
 	}
 	p.advise("Event %d of the log says that this token was given.\n", issued.Index)
 	return p.printf("%s\n", issued.Secret)
-}
-
-// place is where a ledger lies, as flags, the environment or a file say.
-type place struct{ dir, custody string }
-
-// flags adds --dir, --custody and --config to a command, and fills the place before
-// the command runs.
-func (at *place) flags(c *cobra.Command) {
-	c.Flags().String("config", "", "a file with settings")
-	c.Flags().String("dir", "", "the ledger's data folder")
-	c.Flags().String("custody", "", "the folder of the ledger's secrets")
-	c.PreRunE = func(c *cobra.Command, _ []string) error {
-		settings, err := settingsOf(c)
-		if err != nil {
-			return err
-		}
-		if settings.Dir == "" {
-			return &usageError{c.CommandPath(), config.ErrNoFolder}
-		}
-		at.dir, at.custody = settings.Dir, settings.Custody
-		return nil
-	}
-}
-
-func (at place) config(p *program) ledger.Config {
-	return ledger.Config{Dir: at.dir, Custody: at.custody, Logger: p.logger(slog.LevelWarn)}
-}
-
-// withLedger opens a ledger that no server has open.
-func (p *program) withLedger(ctx context.Context, at place, do func(*ledger.Ledger) error) (err error) {
-	l, err := ledger.Open(ctx, at.config(p))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	return do(l)
 }

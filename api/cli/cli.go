@@ -2,7 +2,9 @@
 // the ledger and the ledger's answers into text. Data goes to standard output,
 // messages go to standard error, and the exit code says how it went.
 //
-// root.go puts the commands together; every other file is one command.
+// root.go puts the commands together; place.go is what those have in common that
+// work on a ledger; collector.go is how a server collects its garbage; colour.go and
+// files_*.go ask the system. Every other file is one command.
 package cli
 
 import (

@@ -62,3 +62,16 @@ func settingsOf(c *cobra.Command) (*config.Config, error) {
 	}
 	return settings, nil
 }
+
+// settingsOfLedger are settingsOf for a command that works on a ledger, which they
+// have to name.
+func settingsOfLedger(c *cobra.Command) (*config.Config, error) {
+	settings, err := settingsOf(c)
+	if err == nil && settings.Dir == "" {
+		err = &usageError{c.CommandPath(), config.ErrNoFolder}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return settings, nil
+}

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -50,12 +48,9 @@ Example:
 }
 
 func (p *program) rebuild(ctx context.Context, at place, checkpoint string) error {
-	var kept []byte
-	if checkpoint != "" {
-		var err error
-		if kept, err = os.ReadFile(checkpoint); err != nil {
-			return fmt.Errorf("reading the kept checkpoint: %w", err)
-		}
+	kept, err := readKept(checkpoint)
+	if err != nil {
+		return err
 	}
 	published, err := ledger.Rebuild(ctx, at.config(p), kept)
 	if err != nil {

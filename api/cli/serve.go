@@ -55,12 +55,9 @@ Examples:
   medledger serve --config medledger.yaml --listen :8340
 `, config.Usage()),
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := settingsOf(c)
+			settings, err := settingsOfLedger(c)
 			if err != nil {
 				return err
-			}
-			if settings.Dir == "" {
-				return &usageError{c.CommandPath(), config.ErrNoFolder}
 			}
 			return (&service{program: p, settings: settings}).run(c.Context())
 		},

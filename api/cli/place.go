@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/medledger/medledger/ledger"
+)
+
+// place is where a ledger lies, as flags, the environment or a file say.
+type place struct{ dir, custody string }
+
+// flags adds --dir, --custody and --config to a command, and fills the place before
+// the command runs.
+func (at *place) flags(c *cobra.Command) {
+	c.Flags().String("config", "", "a file with settings")
+	c.Flags().String("dir", "", "the ledger's data folder")
+	c.Flags().String("custody", "", "the folder of the ledger's secrets")
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		settings, err := settingsOfLedger(c)
+		if err != nil {
+			return err
+		}
+		at.dir, at.custody = settings.Dir, settings.Custody
+		return nil
+	}
+}
+
+func (at place) config(p *program) ledger.Config {
+	return ledger.Config{Dir: at.dir, Custody: at.custody, Logger: p.logger(slog.LevelWarn)}
+}
+
+// withLedger opens a ledger that no server has open.
+func (p *program) withLedger(ctx context.Context, at place, do func(*ledger.Ledger) error) (err error) {
+	l, err := ledger.Open(ctx, at.config(p))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return do(l)
+}
+
+// readKept reads the file of a checkpoint that somebody kept; nil if none is named.
+func readKept(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	kept, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the kept checkpoint: %w", err)
+	}
+	return kept, nil
+}
