@@ -2,7 +2,6 @@ package events_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -371,75 +370,4 @@ func TestEventOutOfBounds(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-func TestID(t *testing.T) {
-	for version, made := range map[byte]func() (events.ID, error){
-		'4': func() (events.ID, error) { return events.NewID(rand.Reader) },
-		'7': func() (events.ID, error) { return events.NewOrderedID(time.Now(), rand.Reader) },
-		'8': func() (events.ID, error) { return id(200), nil },
-	} {
-		id, err := made()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := id.String()
-		back, err := events.ParseID(s)
-		if err != nil || back != id || s[14] != version || !strings.ContainsRune("89ab", rune(s[19])) {
-			t.Errorf("%s: %v, %v", s, back, err)
-		}
-	}
-	if _, err := events.NewID(bytes.NewReader(nil)); err == nil {
-		t.Error("an id without randomness")
-	}
-	early, _ := events.NewOrderedID(time.UnixMilli(1), rand.Reader)
-	late, _ := events.NewOrderedID(time.UnixMilli(2), rand.Reader)
-	if bytes.Compare(early[:], late[:]) >= 0 {
-		t.Error("event ids do not sort by age")
-	}
-}
-
-func FuzzParseID(f *testing.F) {
-	f.Add(id(7).String())
-	f.Add("00000000-0000-0000-0000-000000000000")
-	f.Add("0FFFFFFF-0000-0000-0000-000000000000")
-	f.Add("-0000000-0000-0000-0000-000000000000")
-	f.Fuzz(func(t *testing.T, s string) {
-		id, err := events.ParseID(s)
-		if err == nil && id.String() != s {
-			t.Errorf("%q reads as %q", s, id)
-		}
-		if err != nil && !errors.Is(err, events.ErrBadID) {
-			t.Errorf("%q: %v", s, err)
-		}
-	})
-}
-
-func TestTimestamp(t *testing.T) {
-	if got := now.String(); got != "2026-11-23T20:00:00.123456Z" {
-		t.Error(got)
-	}
-	if got := now.Add(time.Second); got.Time().Sub(now.Time()) != time.Second {
-		t.Error(got)
-	}
-	if _, err := events.Timestamp(0).MarshalText(); !errors.Is(err, events.ErrInvalid) {
-		t.Error("1970 is written")
-	}
-}
-
-func FuzzTimestamp(f *testing.F) {
-	f.Add("2026-11-23T20:00:00.123456Z")
-	f.Add("2026-11-23T20:00:00,123456Z")
-	f.Add("2026-11-23T20:00:00.123456+00:00")
-	f.Add("1969-11-23T20:00:00.123456Z")
-	f.Add("2026-02-30T20:00:00.123456Z")
-	f.Fuzz(func(t *testing.T, s string) {
-		var ts events.Timestamp
-		if err := ts.UnmarshalText([]byte(s)); err != nil {
-			return
-		}
-		if back, err := ts.MarshalText(); err != nil || string(back) != s {
-			t.Errorf("%q reads as %q, %v", s, back, err)
-		}
-	})
 }
