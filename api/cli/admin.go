@@ -48,7 +48,7 @@ Flags:
 
   --dir D           the ledger's data folder
   --custody C       the folder of its secrets (default D.custody)
-  --config F        read these from a file, as serve does
+  --config FILE     read these from a file, as serve does
   --actor ID        which administrator (default the first)
   --lifetime TIME   for how long it is good, such as 12h (default 8760h)
 

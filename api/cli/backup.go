@@ -34,9 +34,9 @@ Usage:
 
 Flags:
 
-  --dir D       the ledger's data folder
-  --custody C   the folder of its secrets (default D.custody)
-  --config F    read these from a file, as serve does
+  --dir D         the ledger's data folder
+  --custody C     the folder of its secrets (default D.custody)
+  --config FILE   read these from a file, as serve does
 
 FOLDER/log.export is the log; an auditor verifies it with
 'medverify log --export'. The backup holds no secrets: copy the folder of the

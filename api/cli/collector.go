@@ -22,8 +22,9 @@ const (
 	liveHeapBytes = "/gc/heap/live:bytes" // as of the last collection
 )
 
-// collect keeps to that from when the ledger is open until ctx ends, unless the operator has said otherwise in
-// Go's own way (GOGC, GOMEMLIMIT). It returns a channel that closes at its end.
+// collect keeps to that from when the ledger is open until ctx ends, unless the
+// operator has said otherwise in Go's own way (GOGC, GOMEMLIMIT). It returns a channel
+// that closes at its end.
 func collect(ctx context.Context) <-chan struct{} {
 	ended := make(chan struct{})
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {

@@ -28,7 +28,7 @@ Flags:
 
   --dir D         the data folder to make; it must be empty or absent
   --custody C     the folder for the secrets (default D.custody); not in D
-  --config F      read these from a file, as serve does
+  --config FILE   read these from a file, as serve does
   --origin NAME   the ledger's name in its log, for ever; a host name and path
                   of yours, in lower-case letters, digits and . - _ /
 

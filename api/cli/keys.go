@@ -42,9 +42,9 @@ Usage:
 
 Flags:
 
-  --dir D       the ledger's data folder; no server may be running on it
-  --custody C   the folder of its secrets (default D.custody); copy it again
-  --config F    read these from a file, as serve does
+  --dir D         the ledger's data folder; no server may be running on it
+  --custody C     the folder of its secrets (default D.custody); copy it again
+  --config FILE   read these from a file, as serve does
 
 Example:
 

@@ -26,7 +26,7 @@ Flags:
 
   --dir D            the ledger's data folder; no server may be running on it
   --custody C        the folder of its secrets (default D.custody)
-  --config F         read these from a file, as serve does
+  --config FILE      read these from a file, as serve does
   --checkpoint KEPT  a checkpoint that this log signed; it takes the place of
                      the folder's own if that was lost
 

@@ -33,7 +33,7 @@ Flags:
 
   --dir D             the data folder to make
   --custody C         the folder of the secrets (default D.custody)
-  --config F          read these from a file, as serve does
+  --config FILE       read these from a file, as serve does
   --checkpoint FILE   the newest checkpoint of the log that anybody has
   --nothing-newer     there is none newer than the backup: the old ledger
                       stopped before the backup, or all that came after it was

@@ -25,9 +25,9 @@ Usage:
 
 Flags:
 
-  --dir D       the ledger's data folder; no server may be running on it
-  --custody C   the folder for its secrets (default D.custody)
-  --config F    read these from a file, as serve does
+  --dir D         the ledger's data folder; no server may be running on it
+  --custody C     the folder for its secrets (default D.custody)
+  --config FILE   read these from a file, as serve does
 
 Example:
 

@@ -232,7 +232,8 @@ func (c *Client) ApproveDestruction(ctx context.Context, request events.ID, opti
 }
 
 // Receipt returns the receipt of an event at the current checkpoint. If it is only
-// promised yet, the server waits for the proof as long as said, 30 seconds at most.
+// promised yet, the server waits for the proof as long as said, in whole seconds from
+// 1 to 30; zero does not wait.
 func (c *Client) Receipt(ctx context.Context, event events.ID, wait time.Duration, options ...Option) (json.RawMessage, error) {
 	path := "/v1/receipts/" + event.String()
 	if wait > 0 {

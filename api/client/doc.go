@@ -10,4 +10,10 @@
 // microseconds and answers in UTC. Codes (roles, purposes, kinds, ...) are those of
 // package events. Members that have no value are left out. What a caller may not
 // know of is answered as if it did not exist: 404.
+//
+// # Errors
+//
+// Every call returns an *Error if the ledger's answer is not a success, and else wraps
+// what net/http failed with: then it is not known whether a command took effect, and
+// the same command with the same key (WithKey) finds out.
 package client

@@ -240,7 +240,7 @@ type DestructionRequest struct {
 	Ground events.Ground `json:"ground,omitempty"`
 }
 
-// Destroyed answers POST /v1/destruction-requests/{id}/approval.
+// Destroyed answers POST /v1/destruction-requests/{destruction}/approval.
 type Destroyed struct {
 	Record events.ID `json:"record"`
 	Keys   uint32    `json:"keys"` // that were destroyed
