@@ -21,9 +21,8 @@ type Keep struct {
 // Collect removes what a crash has left: the versions and documents for which
 // keep says that no event became durable, large files without a key, and
 // segments without a living version. It returns how many versions, documents and
-// files it removed. Collect may run beside
-// other calls and leaves alone what they are about; the ledger runs it once
-// after Open. After an error it can be repeated.
+// files it removed. Collect may run beside other calls and leaves alone what they are
+// about; the ledger runs it once after Open. After an error it can be repeated.
 func (v *Vault) Collect(ctx context.Context, keep Keep) (removed int, err error) {
 	if err := v.enter(ctx); err != nil {
 		return 0, err

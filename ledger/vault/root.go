@@ -33,7 +33,8 @@ type rootKey struct {
 
 // CreateRootKey writes a new root key, 32 bytes from random in hex, to a file
 // that must not exist yet (fs.ErrExist), readable by its owner only. The file is
-// durable when CreateRootKey returns. Nobody else may create it at the same time. Whoever loses it loses every content of the vault.
+// durable when CreateRootKey returns. Nobody else may create it at the same time.
+// Whoever loses it loses every content of the vault.
 func CreateRootKey(fsys disk.FS, path string, random io.Reader) error {
 	var key [keySize]byte
 	defer clear(key[:])

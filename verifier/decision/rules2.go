@@ -10,6 +10,7 @@ import (
 // The rules medledger-rules-2, which the files rules2_*.go spell out by what a request
 // is about. Everything that no rule permits is refused. The first column is the name
 // that an outcome, and the event it leads to, carries.
+//
 // Staff are of the organisation that keeps a record, or where a patient is
 // registered, unless it says otherwise. Who treats a patient: a clinician or a
 // nurse who has a care relationship with the patient, in person or through their
