@@ -8,6 +8,7 @@ import (
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/verifier/decision"
 )
 
 func (c *call) registerActor() error {
@@ -23,6 +24,9 @@ func (c *call) registerActor() error {
 	// Names of others' making do not fill the directory; the ledger refuses them
 	// in a moment.
 	if c.mayAsk(events.ActionRegister) {
+		if err := c.lives(expires); err != nil {
+			return err
+		}
 		if (in.Role == events.RolePatient) == in.Patient.IsZero() {
 			return &problem{Status: http.StatusUnprocessableEntity, Detail: "a patient's account names its patient, and no other does"}
 		}
@@ -49,6 +53,21 @@ func (c *call) registerActor() error {
 	}
 	name(c.w, registered)
 	return sendJSON(c.w, http.StatusCreated, out)
+}
+
+// lives checks that a token that expires then can be issued to whom this call
+// registers: else the ledger would know an actor without one, and nobody their id.
+// A repeated call is answered also when its token has expired since.
+func (c *call) lives(expires events.Timestamp) error {
+	now := events.At(c.h.Clock())
+	switch {
+	case expires > now.Add(ledger.MaxTokenLifetime):
+		return ledger.ErrLifetime
+	case expires <= now && c.command.IdempotencyKey == "":
+		p := told[decision.RefusedUntil]
+		return &p
+	}
+	return nil
 }
 
 // expiry is when a token that is asked for expires.

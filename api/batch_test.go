@@ -53,12 +53,12 @@ func TestBatchesAtATime(t *testing.T) {
 	c := newClinic(t, api.Limits{BatchJSON: 4 << 20})
 	doctor := "Authorization: Bearer " + c.as(events.RoleClinician).Token + "\r\n"
 	var open []net.Conn
-	for range 4 {
+	hold := func() {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		fmt.Fprintf(conn, "POST /v1/records:batch HTTP/1.1\r\nHost: x\r\n%s%sTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", doctor, asJSON)
 		open = append(open, conn)
 	}
@@ -67,17 +67,18 @@ func TestBatchesAtATime(t *testing.T) {
 	batch := func() (*http.Response, []byte) {
 		return c.raw(t, "POST", "/v1/records:batch", fmt.Sprintf("%s%sContent-Length: %d\r\n", doctor, asJSON, len(body)), body)
 	}
-	answered := func(status int) (response *http.Response, answer []byte) {
+	answered := func(status int, meanwhile func()) (response *http.Response, answer []byte) {
 		for range 500 {
 			if response, answer = batch(); response.StatusCode == status {
 				return response, answer
 			}
+			meanwhile()
 			time.Sleep(10 * time.Millisecond)
 		}
 		t.Fatalf("a batch is answered %s, want %d", response.Status, status)
 		return nil, nil
 	}
-	response, answer := answered(429)
+	response, answer := answered(429, hold)
 	wantProblem(t, response, answer, 429)
 	if response.Header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After %q", response.Header.Get("Retry-After"))
@@ -86,5 +87,5 @@ func TestBatchesAtATime(t *testing.T) {
 	for _, conn := range open {
 		_ = conn.Close()
 	}
-	answered(200)
+	answered(200, func() {})
 }

@@ -32,7 +32,7 @@ type call struct {
 
 // singular are the headers that a request has at most once: of two, a proxy
 // before us might have looked at the other.
-var singular = []string{"Authorization", "Content-Type", "Idempotency-Key", "If-Match", requestIDHeader}
+var singular = []string{"Authorization", "Content-Type", "Idempotency-Key", "If-Match"}
 
 // authenticated finds out who makes a request.
 func (h *handler) authenticated(w http.ResponseWriter, r *http.Request) (*call, error) {

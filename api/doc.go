@@ -56,7 +56,7 @@
 //
 // A token is sent as 'Authorization: Bearer mlt_…'. JSON is read strictly (see
 // decode.go), query parameters are those of the operation, each once, and so are
-// Authorization, Content-Type, Idempotency-Key, If-Match and X-Request-Id: what
+// Authorization, Content-Type, Idempotency-Key and If-Match: what
 // could mean one thing here and another to something before us is refused.
 //
 // Every POST, PUT and DELETE takes an Idempotency-Key
@@ -66,8 +66,9 @@
 // once; a repetition has tokenShown instead. The steps of a call that leads to
 // several events, and the items of a batch, have keys that derive from the call's.
 //
-// X-Request-Id, a UUID, comes back with the answer and joins the events of the
-// request; whoever sends none, or something else, gets a new one.
+// Every answer has an X-Request-Id, a new UUID, which joins the events of the request
+// (their correlation) and its line in the server's log. What a client sends under
+// that name is ignored: nothing of others' making enters the log.
 //
 // PUT content takes an If-Match with the ETag of the version that it amends, and
 // answers 412 if another is the newest by now.

@@ -16,7 +16,7 @@ import (
 func (h *handler) observed(route string, e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := h.Clock()
-		recorded := &recorder{ResponseWriter: w, id: h.requestID(r)}
+		recorded := &recorder{ResponseWriter: w, id: h.requestID()}
 		w.Header().Set(requestIDHeader, recorded.id.String())
 		h.metrics.inFlight.Inc()
 		defer func() {
@@ -97,12 +97,10 @@ func describe(v any) string {
 
 const requestIDHeader = "X-Request-Id"
 
-// requestID is the client's if that is a UUID, else a new one: nobody else's text
-// gets into an event or a log line.
-func (h *handler) requestID(r *http.Request) events.ID {
-	if id, err := events.ParseID(r.Header.Get(requestIDHeader)); err == nil {
-		return id
-	}
+// requestID is a new one for each request, which its events, its log line and its
+// answer have. The client's is not taken: sixteen bytes of their choice, say of a
+// name, would stand in the log for ever.
+func (h *handler) requestID() events.ID {
 	id, err := events.NewID(h.Random)
 	if err != nil { // a request without an id is better than none
 		return events.ID{}

@@ -119,7 +119,7 @@ func document() object {
 }
 
 func requestIDHeader() object {
-	return object{"X-Request-Id": object{"description": "The request's id, a UUID: the client's, or a new one.", "schema": object{"type": "string", "format": "uuid"}}}
+	return object{"X-Request-Id": object{"description": "The request's id, a new UUID, which is also the correlation of its events.", "schema": object{"type": "string", "format": "uuid"}}}
 }
 
 func ref(name string) object { return object{"$ref": "#/components/schemas/" + name} }

@@ -65,6 +65,10 @@ func TestNothingPersonalIsTold(t *testing.T) {
 	bad("POST", "/v1/patients", "Content-Type: "+mark("type")+"\r\n", "x", 415)
 	bad("GET", "/v1/receipts/"+anID, "Idempotency-Key: \""+mark("bad-key")+"\r\n", "", 400)
 	bad("GET", "/v1/receipts/"+anID, "X-Request-Id: "+mark("request-id")+"\r\n", "", 404)
+	// Sixteen bytes of text pass for a UUID; this request leads to an event.
+	name := fmt.Sprintf("%x-%x-%x-%x-%x", "Zwnc", "hq", "x-", "na", "med so")
+	markers = append(markers, name)
+	bad("GET", "/v1/patients/"+anID+"/records", "X-Request-Id: "+name+"\r\n", "", 404)
 	bad("GET", "/v1/receipts/"+anID, "Cookie: "+mark("cookie")+"\r\nUser-Agent: "+mark("agent")+"\r\n", "", 404)
 	bad("POST", "/v1/patients/"+c.patient.String()+"/care-relationships", asJSON, `{"member":"`+mark("bad-id")+`"}`, 400)
 

@@ -79,7 +79,7 @@ func TestUnitIsHardened(t *testing.T) {
 		"ExecStart": {"/usr/local/bin/medledger serve --config /etc/medledger/medledger.yaml"},
 		"Restart":   {"on-failure"}, "LimitNOFILE": {"65536"}, "LimitCORE": {"0"},
 		"User": {"medledger"}, "UMask": {"0077"}, "StateDirectory": {"medledger medledger-custody"}, "StateDirectoryMode": {"0700"},
-		"ProtectSystem": {"strict"}, "ProtectHome": {"yes"}, "PrivateTmp": {"yes"}, "PrivateDevices": {"yes"},
+		"ProtectSystem": {"strict"}, "ReadWritePaths": {"-/mnt/backup"}, "ProtectHome": {"yes"}, "PrivateTmp": {"yes"}, "PrivateDevices": {"yes"},
 		"NoNewPrivileges": {"yes"}, "CapabilityBoundingSet": {""}, "MemoryDenyWriteExecute": {"yes"},
 		"RestrictAddressFamilies": {"AF_INET AF_INET6"}, "SystemCallFilter": {"@system-service", "~@privileged @resources"},
 	} {
@@ -109,6 +109,12 @@ func TestPageNamesWhatThereIs(t *testing.T) {
 	for _, heading := range []string{"Install", "Init", "Serve", "TLS", "Firewall", "Backup", "Upgrade"} {
 		if !strings.Contains(page, "\n## "+heading+"\n") {
 			t.Errorf("the page says nothing on %s", heading)
+		}
+	}
+	// The server may write the backups where the page has them put.
+	for _, folder := range unit(t)["ReadWritePaths"] {
+		if !strings.Contains(page, " "+strings.TrimPrefix(folder, "-")+"/") {
+			t.Errorf("the unit lets the server write %s, which the page does not name", folder)
 		}
 	}
 	for _, setting := range []string{"listen: ", "tls-certificate: ", "tls-key: "} {

@@ -372,9 +372,27 @@ func TestRestoreInterrupted(t *testing.T) {
 	if os.Getenv("MEDLEDGER_LONG") != "" {
 		every = 1
 	}
+	for name, there := range map[string]bool{"an absent folder": false, "a folder that is there": true} {
+		t.Run(name, func(t *testing.T) { c.interrupted(t, backup, every, there) })
+	}
+}
+
+func (c *clinic) interrupted(t *testing.T, backup string, every int, there bool) {
 	config := c.config
 	config.Dir = filepath.Join(t.TempDir(), "elsewhere")
 	c.copySecrets(ledger.DefaultCustody(config.Dir))
+	empty := func() {
+		if err := os.RemoveAll(config.Dir); err != nil {
+			t.Fatal(err)
+		}
+		if !there {
+			return
+		}
+		if err := os.Mkdir(config.Dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	empty()
 	for n := 0; ; n += every {
 		failing := &failAt{FS: disk.OS{}, left: n}
 		config.FS = failing
@@ -387,16 +405,23 @@ func TestRestoreInterrupted(t *testing.T) {
 		}
 		if err == nil {
 			// What failed was derived data, which is made again. The ledger must be whole.
-			if err := os.RemoveAll(config.Dir); err != nil {
-				t.Fatal(err)
-			}
+			empty()
 			continue
 		}
-		if _, err := os.Stat(config.Dir); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(config.Dir); !there && !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("operation %d failed and left a folder: %v", n, err)
+		}
+		if _, err := os.Stat(filepath.Join(config.Dir, "medledger.json")); there && err == nil {
+			empty() // all that failed was to remove the folder that it was made in
 		}
 	}
 	config.FS = nil
+	if info, err := os.Stat(config.Dir); err != nil || there && info.Mode().Perm() != 0o750 {
+		t.Errorf("the folder that was there is another now: %v, %v", info.Mode(), err)
+	}
+	if _, err := os.Stat(filepath.Join(config.Dir, ".restoring")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an unfinished folder is left: %v", err)
+	}
 	l, err := ledger.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

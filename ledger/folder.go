@@ -65,7 +65,10 @@ func (f Folder) AdminToken() string { return f.path("admin.token") }
 // RootKey is the file with the vault's root key.
 func (f Folder) RootKey() string { return filepath.Join(f.Custody, vaultKeyFile) }
 
-func (f Folder) marker() string { return f.path("medledger.json") }
+// markerFile says that the folder is a ledger's, and of which format.
+const markerFile = "medledger.json"
+
+func (f Folder) marker() string { return f.path(markerFile) }
 
 // folderFormat is the format of the data folder that this program writes. In format
 // 1 the secrets lay in the data folder, and the vault had no keys of records.

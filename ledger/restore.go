@@ -32,7 +32,7 @@ type Restoration struct {
 	NothingNewer bool
 }
 
-// Restore makes a ledger of a backup, in a folder that does not exist yet, with the
+// Restore makes a ledger of a backup, in a folder that is empty or absent, with the
 // secrets in their folder (Config.Custody). It audits the backup's log before anything
 // else. The ledger goes on with the same log: its next event says that it was
 // restored. It refuses if that would fork the log: if Kept is newer than the
@@ -49,7 +49,8 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if r.Kept == nil && !r.NothingNewer {
 		return nil, ErrNothingKept
 	}
-	if err := refuseNonEmpty(config.Dir); err != nil {
+	made, err := beginRestoration(config.FS, config.Dir)
+	if err != nil {
 		return nil, err
 	}
 	f, err := os.Open(filepath.Join(src, exportFile))
@@ -61,13 +62,8 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if err != nil {
 		return nil, fmt.Errorf("reading the backup's log: %w", err)
 	}
-	// Everything is made in a folder beside, which gets its name when it is whole: a
-	// crash before leaves that folder, and the next call begins anew.
 	unfinished := config
-	unfinished.Dir = filepath.Clean(config.Dir) + ".restoring"
-	if err := os.RemoveAll(unfinished.Dir); err != nil {
-		return nil, fmt.Errorf("removing an unfinished restoration: %w", err)
-	}
+	unfinished.Dir = made.made
 	vkey, verifier, err := verifierOf(config.folder(), config.FS)
 	if err != nil {
 		return nil, err
@@ -81,11 +77,8 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if err := restoreInto(ctx, unfinished, m, src, exported, parts{signed, vkey}); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(unfinished.Dir))
 	}
-	if err := config.FS.Rename(unfinished.Dir, filepath.Clean(config.Dir)); err != nil {
-		return nil, fmt.Errorf("naming the restored folder: %w", err)
-	}
-	if err := config.FS.SyncDir(filepath.Dir(filepath.Clean(config.Dir))); err != nil {
-		return nil, fmt.Errorf("naming the restored folder: %w", err)
+	if err := made.finish(); err != nil {
+		return nil, err
 	}
 	return m, nil
 }

@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/medledger/medledger/events"
 )
 
 // Client gives commands to a ledger in the name of whoever holds the token. Its
@@ -44,11 +42,6 @@ func WithKey(key string) Option {
 	return func(h http.Header) {
 		h.Set("Idempotency-Key", `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key)+`"`)
 	}
-}
-
-// WithRequestID sets the X-Request-Id, which joins the events of one request.
-func WithRequestID(id events.ID) Option {
-	return func(h http.Header) { h.Set("X-Request-Id", id.String()) }
 }
 
 // WithETag sets If-Match: the command is done only if the record is as it was
