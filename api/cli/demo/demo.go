@@ -60,8 +60,8 @@ func Command(colour bool) *cobra.Command {
 Tells the day of a small clinic, and checks every line of it: a ledger is made
 and served, people come in, records are written, read, refused, shared and
 destroyed over HTTP, the service moves to another machine, an auditor verifies
-all of it with one public key, and then copies of the log are tampered with, each
-of which must be found out.
+all of it with one public key, and then copies of the log are tampered with,
+each of which must be found out.
 
 Usage:
 
