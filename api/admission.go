@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,8 +12,13 @@ import (
 // again. A request that waited inside would hold memory and a deadline that its
 // client may have given up on; one that is turned away costs next to nothing, so
 // it is counted and has no line in the log.
+//
+// What is for everybody shares a quarter of the places: else a client without a token
+// that asks for many large answers and takes them slowly would keep everybody out. A
+// request that needs a token and has none is answered without waiting for its client.
 type admission struct {
 	places   chan struct{} // holds one value a request inside
+	public   chan struct{} // and one a request inside for what is for everybody
 	rejected prometheus.Counter
 	stopping atomic.Bool
 	inside   atomic.Int64 // every request, also those that are always let in
@@ -20,6 +26,13 @@ type admission struct {
 
 // Requests that come while the server is full are told to wait this long.
 const retryAfter = "1" // second
+
+// publicShare is the part of the places that is for what is for everybody.
+const publicShare = 4
+
+func newAdmission(places int) *admission {
+	return &admission{places: make(chan struct{}, places), public: make(chan struct{}, max(1, places/publicShare))}
+}
 
 // alwaysAdmitted are the paths that an operator needs most when the server is full.
 var alwaysAdmitted = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
@@ -44,17 +57,41 @@ func (a *admission) wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		select {
-		case a.places <- struct{}{}:
-			defer func() { <-a.places }()
-			next.ServeHTTP(w, r)
-		default:
+		leave, admitted := a.enter(path)
+		if !admitted {
 			a.rejected.Inc()
 			w.Header().Set("Retry-After", retryAfter)
 			(&problem{
 				Status: http.StatusTooManyRequests,
 				Detail: "the server works on as many requests as it takes at a time; repeat this one after the time in Retry-After",
 			}).write(w, r)
+			return
 		}
+		defer leave()
+		next.ServeHTTP(w, r)
 	})
+}
+
+// enter takes a place for a request, if there is one, which leave gives back.
+func (a *admission) enter(path string) (leave func(), admitted bool) {
+	needed := []chan struct{}{a.places}
+	if !strings.HasPrefix(path, "/v1/") && !strings.HasPrefix(path, entriesPath) {
+		needed = append(needed, a.public)
+	}
+	taken := 0
+	leave = func() {
+		for _, places := range needed[:taken] {
+			<-places
+		}
+	}
+	for _, places := range needed {
+		select {
+		case places <- struct{}{}:
+			taken++
+		default:
+			leave()
+			return nil, false
+		}
+	}
+	return leave, true
 }

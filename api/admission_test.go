@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func metric(t *testing.T, s *api.Server, name string, label ...string) float64 {
 // always let in.
 func waiting(entered chan<- struct{}, finish <-chan struct{}) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/wait" {
+		if strings.HasSuffix(r.URL.Path, "/wait") {
 			entered <- struct{}{}
 			<-finish
 		}
@@ -59,7 +60,7 @@ func TestFullServerTurnsRequestsAway(t *testing.T) {
 	statuses := make(chan int, full)
 	for range full {
 		go func() {
-			response, err := http.Get(server.URL() + "/wait")
+			response, err := http.Get(server.URL() + "/v1/wait")
 			if err != nil {
 				statuses <- 0
 				return
@@ -69,7 +70,7 @@ func TestFullServerTurnsRequestsAway(t *testing.T) {
 		}()
 		<-entered
 	}
-	for i, path := range []string{"/wait", "/log/checkpoint", "/healthz/", "/%68ealthz"} {
+	for i, path := range []string{"/v1/wait", "/log/checkpoint", "/healthz/", "/%68ealthz"} {
 		response, err := http.Get(server.URL() + path)
 		if err != nil {
 			t.Fatal(err)
@@ -97,6 +98,30 @@ func TestFullServerTurnsRequestsAway(t *testing.T) {
 	}
 	if status := statusOf(t, server.URL()+"/other"); status != http.StatusOK {
 		t.Errorf("a request after the others: %d", status)
+	}
+}
+
+// Who needs no token cannot keep out those who have one.
+func TestPublicPlaces(t *testing.T) {
+	entered, finish := make(chan struct{}, 2), make(chan struct{})
+	server := running(t, api.ServerConfig{MaxInFlight: 8}, waiting(entered, finish))
+	var slow sync.WaitGroup
+	for range 2 {
+		slow.Go(func() { statusOf(t, server.URL()+"/log/wait") })
+		<-entered
+	}
+	for path, want := range map[string]int{
+		"/openapi.json": 429, "/log/tile/0/000": 429, "/log/checkpoint": 429, "/nowhere": 429, "/v1": 429, "/%761/x": 429,
+		"/v1/patients": 200, "/log/tile/entries/000": 200, "/readyz": 200,
+	} {
+		if got := statusOf(t, server.URL()+path); got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	close(finish)
+	slow.Wait()
+	if got := statusOf(t, server.URL()+"/openapi.json"); got != 200 {
+		t.Errorf("after the others: %d", got)
 	}
 }
 

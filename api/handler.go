@@ -129,7 +129,7 @@ func New(c Config) (http.Handler, error) {
 	// a redirect, and without UseEncodedPath it would take %2f for a slash.
 	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()
 	h.get("/log/checkpoint", h.checkpoint)
-	h.getBelow("/log/tile/entries/", "/log/tile/entries/{N}", h.entries)
+	h.getBelow(entriesPath, entriesPath+"{N}", h.entries)
 	h.getBelow("/log/tile/", "/log/tile/{L}/{N}", h.tile)
 	for i := range routes {
 		rt := &routes[i]

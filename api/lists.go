@@ -139,18 +139,12 @@ func (c *call) history() error {
 	if err != nil {
 		return err
 	}
-	list, err := c.h.Ledger.History(c.Context(), c.command, c.path["record"])
+	list, more, err := c.h.Ledger.HistoryAfter(c.Context(), c.command, c.path["record"], after, pageSize)
 	if err != nil {
 		return err
 	}
-	if after > 0 {
-		for len(list) > 0 && list[0].Index <= after {
-			list = list[1:]
-		}
-	}
 	out := client.History{Record: c.path["record"]}
-	if len(list) > pageSize {
-		list = list[:pageSize]
+	if more {
 		out.Cursor = eventCursorAt(list[pageSize-1].Index)
 	}
 	if out.Events, err = c.entriesOf(list); err != nil {

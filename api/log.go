@@ -10,6 +10,9 @@ import (
 	"github.com/medledger/medledger/verifier/proof"
 )
 
+// entriesPath is what the paths of entry bundles begin with.
+const entriesPath = "/log/tile/entries/"
+
 const (
 	// immutable is for tiles and bundles, full and partial ones alike: what a
 	// path names never changes (tlog-tiles). It does not say 'public', so that

@@ -47,8 +47,8 @@ type ServerConfig struct {
 	// Others wait. Zero is DefaultMaxConnections.
 	MaxConnections int
 	// MaxInFlight is how many requests are worked on at a time at most. Others
-	// are answered 429, but for those of /healthz, /readyz and /metrics. Zero
-	// is DefaultMaxInFlight.
+	// are answered 429, but for those of /healthz, /readyz and /metrics. A quarter
+	// of them may be for what needs no token. Zero is DefaultMaxInFlight.
 	MaxInFlight int
 	// Patience is for slow clients.
 	Patience Patience
@@ -116,7 +116,7 @@ func Listen(ctx context.Context, c ServerConfig) (*Server, error) {
 	s := &Server{
 		config:    c,
 		listener:  limit(listener, c.MaxConnections),
-		admission: &admission{places: make(chan struct{}, c.MaxInFlight)},
+		admission: newAdmission(c.MaxInFlight),
 		patience:  &patience{Patience: c.Patience, clock: c.Clock},
 	}
 	s.newMetrics()

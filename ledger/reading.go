@@ -57,10 +57,21 @@ func (l *Ledger) ListRecords(ctx context.Context, c Command, q Listing) (*Result
 // History returns the events about a record, oldest first, up to the newest that
 // is in the log. That it was read is one of the last of them.
 func (l *Ledger) History(ctx context.Context, c Command, record events.ID) ([]*Result, error) {
+	list, _, err := l.HistoryAfter(ctx, c, record, 0, 0)
+	return list, err
+}
+
+// HistoryAfter returns a page of the history: at most limit events, those after a log
+// index, and whether there are more. Zero is no bound.
+func (l *Ledger) HistoryAfter(ctx context.Context, c Command, record events.ID, after uint64, limit int) (list []*Result, more bool, err error) {
 	if err := l.readHistory(ctx, c, record); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return l.stream(ctx, events.RecordStream(record))
+	list, err = l.stream(ctx, events.RecordStream(record), page{after: after, limit: limit})
+	if limit > 0 && len(list) > limit {
+		return list[:limit], true, err
+	}
+	return list, false, err
 }
 
 // readHistory lets an actor read the events about a record. An event says so.
@@ -73,24 +84,40 @@ func (l *Ledger) readHistory(ctx context.Context, c Command, record events.ID) e
 	return err
 }
 
-// stream returns the events of a stream that are in the log, oldest first.
-func (l *Ledger) stream(ctx context.Context, name string) ([]*Result, error) {
+// page is the part of a stream that is asked for. Zeros are no bounds.
+type page struct {
+	after uint64 // log index
+	limit int
+	want  func(events.Event) bool
+}
+
+// stream returns the events of a page that are in the log, oldest first, and one
+// more if there are more: a record that was read a million times has a long life, of
+// which a page is kept in memory.
+func (l *Ledger) stream(ctx context.Context, name string, p page) ([]*Result, error) {
 	published := l.log.Published()
 	var results []*Result
+	known := false
 	for r, err := range l.store.Read(ctx, name, 0) {
 		if err != nil {
 			return nil, fmt.Errorf("reading a history: %w", err)
 		}
-		if indexOf(r) >= published.Checkpoint.Size {
+		if indexOf(r) >= published.Checkpoint.Size || p.limit > 0 && len(results) > p.limit {
 			break
+		}
+		known = true
+		if p.after > 0 && indexOf(r) <= p.after {
+			continue
 		}
 		result, err := l.recall(r, published)
 		if err != nil {
 			return nil, err
 		}
-		results = append(results, result)
+		if p.want == nil || p.want(result.Event) {
+			results = append(results, result)
+		}
 	}
-	if len(results) == 0 {
+	if !known {
 		return nil, store.ErrNotFound
 	}
 	return results, nil
@@ -114,15 +141,11 @@ func (l *Ledger) ListAccesses(ctx context.Context, c Command, q Accesses) (acces
 		return nil, false, err
 	}
 	for _, stream := range l.streamsAbout(result.Event.Subject) {
-		list, err := l.stream(ctx, stream)
+		list, err := l.stream(ctx, stream, page{after: q.After, limit: q.Limit, want: isAccess})
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, false, err
 		}
-		for _, r := range list {
-			if isAccess(r.Event) && (q.After == 0 || r.Index > q.After) {
-				accesses = append(accesses, r)
-			}
-		}
+		accesses = append(accesses, list...)
 	}
 	slices.SortFunc(accesses, func(a, b *Result) int { return cmp.Compare(a.Index, b.Index) })
 	if q.Limit > 0 && len(accesses) > q.Limit {

@@ -299,3 +299,38 @@ func TestReadLog(t *testing.T) {
 		t.Errorf("with a revoked token: %v", err)
 	}
 }
+
+// TestPagesOfHistories: the pages of a history are the history, whatever their size.
+func TestPagesOfHistories(t *testing.T) {
+	c := newClinic(t)
+	record := c.record("x")
+	for range 5 {
+		c.content(record)
+	}
+	whole, err := c.History(t.Context(), c.auditor, record)
+	if err != nil || len(whole) < 7 {
+		t.Fatalf("%d events, %v", len(whole), err)
+	}
+	for limit := 1; limit < 8; limit++ {
+		var got []*ledger.Result
+		for after, more := uint64(0), true; more && len(got) < len(whole); {
+			var list []*ledger.Result
+			list, more, err = c.HistoryAfter(t.Context(), c.auditor, record, after, limit)
+			if err != nil || len(list) == 0 || len(list) > limit {
+				t.Fatalf("pages of %d: one of %d, %v", limit, len(list), err)
+			}
+			got = append(got, list...)
+			after = list[len(list)-1].Index
+		}
+		for i, r := range whole {
+			if got[i].Index != r.Index {
+				t.Errorf("pages of %d: event %d is that of index %d, want %d", limit, i, got[i].Index, r.Index)
+			}
+		}
+	}
+	// Nothing new is no error: the list was read to its end.
+	list, more, err := c.HistoryAfter(t.Context(), c.auditor, record, c.size(), 1)
+	if err != nil || more || len(list) != 1 && len(list) != 0 {
+		t.Errorf("after the end: %d, %v, %v", len(list), more, err)
+	}
+}
