@@ -1,7 +1,7 @@
 // Package control is how a program on the ledger's own machine talks to the server
 // that has the ledger open: to take a backup, to give an administrator a token when
-// the last one was lost, or to see where its time and its memory go. Whoever may read the data folder may do this; nobody
-// else reaches it.
+// the last one was lost, or to see where its time and its memory go. Whoever may read
+// the data folder may do this; nobody else reaches it.
 //
 // A server writes the file control.json, mode 0600, into the data folder, with a
 // loopback address and a secret of 32 random bytes, both new at every start, and
