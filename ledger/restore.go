@@ -49,7 +49,7 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if r.Kept == nil && !r.NothingNewer {
 		return nil, ErrNothingKept
 	}
-	made, err := beginRestoration(config.FS, config.Dir)
+	place, err := beginRestoration(config.FS, config.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 		return nil, fmt.Errorf("reading the backup's log: %w", err)
 	}
 	unfinished := config
-	unfinished.Dir = made.made
+	unfinished.Dir = place.made
 	vkey, verifier, err := verifierOf(config.folder(), config.FS)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if err := restoreInto(ctx, unfinished, m, src, exported, parts{signed, vkey}); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(unfinished.Dir))
 	}
-	if err := made.finish(); err != nil {
+	if err := place.finish(); err != nil {
 		return nil, err
 	}
 	return m, nil
