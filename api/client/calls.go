@@ -232,12 +232,12 @@ func (c *Client) ApproveDestruction(ctx context.Context, request events.ID, opti
 }
 
 // Receipt returns the receipt of an event at the current checkpoint. If it is only
-// promised yet, the server waits for the proof as long as said, in whole seconds from
-// 1 to 30; zero does not wait.
+// promised yet, the server waits for the proof as long as said, in whole seconds
+// (rounded up) and for 30 at most; zero does not wait.
 func (c *Client) Receipt(ctx context.Context, event events.ID, wait time.Duration, options ...Option) (json.RawMessage, error) {
 	path := "/v1/receipts/" + event.String()
 	if wait > 0 {
-		path += "?wait=" + strconv.Itoa(int(wait.Seconds()))
+		path += "?wait=" + strconv.Itoa(int(min((wait+time.Second-1)/time.Second, 30)))
 	}
 	out, err := command[json.RawMessage](ctx, c, http.MethodGet, path, nil, options)
 	if err != nil {
