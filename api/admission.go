@@ -19,6 +19,7 @@ import (
 type admission struct {
 	places   chan struct{} // holds one value a request inside
 	public   chan struct{} // and one a request inside for what is for everybody
+	scrapes  chan struct{} // holds one value a request for the metrics
 	rejected prometheus.Counter
 	stopping atomic.Bool
 	inside   atomic.Int64 // every request, also those that are always let in
@@ -31,11 +32,21 @@ const retryAfter = "1" // second
 const publicShare = 4
 
 func newAdmission(places int) *admission {
-	return &admission{places: make(chan struct{}, places), public: make(chan struct{}, max(1, places/publicShare))}
+	return &admission{
+		places: make(chan struct{}, places), public: make(chan struct{}, max(1, places/publicShare)),
+		scrapes: make(chan struct{}, maxScrapes),
+	}
 }
 
 // alwaysAdmitted are the paths that an operator needs most when the server is full.
-var alwaysAdmitted = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+// Their answers are a word.
+var alwaysAdmitted = map[string]bool{"/healthz": true, "/readyz": true}
+
+// The metrics are needed then too, and are long: they have places of their own.
+const (
+	metricsPath = "/metrics"
+	maxScrapes  = 16
+)
 
 func (a *admission) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +86,10 @@ func (a *admission) wrap(next http.Handler) http.Handler {
 // enter takes a place for a request, if there is one, which leave gives back.
 func (a *admission) enter(path string) (leave func(), admitted bool) {
 	needed := []chan struct{}{a.places}
-	if !strings.HasPrefix(path, "/v1/") && !strings.HasPrefix(path, entriesPath) {
+	switch {
+	case path == metricsPath:
+		needed = []chan struct{}{a.scrapes}
+	case !strings.HasPrefix(path, "/v1/") && !strings.HasPrefix(path, entriesPath):
 		needed = append(needed, a.public)
 	}
 	taken := 0

@@ -125,6 +125,27 @@ func TestPublicPlaces(t *testing.T) {
 	}
 }
 
+// The metrics are there when the server is full, for a few at a time.
+func TestScrapes(t *testing.T) {
+	entered, finish := make(chan struct{}), make(chan struct{})
+	server := running(t, api.ServerConfig{MaxInFlight: 1}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		entered <- struct{}{}
+		<-finish
+	}))
+	var slow sync.WaitGroup
+	for range 16 {
+		slow.Go(func() { statusOf(t, server.URL()+"/metrics") })
+		<-entered
+	}
+	if got := statusOf(t, server.URL()+"/metrics"); got != 429 {
+		t.Errorf("one more: %d", got)
+	}
+	slow.Go(func() { statusOf(t, server.URL()+"/v1/patients") }) // takes the other place
+	<-entered
+	close(finish)
+	slow.Wait()
+}
+
 func statusOf(t *testing.T, url string) int {
 	t.Helper()
 	response, err := http.Get(url)

@@ -101,10 +101,10 @@
 // those itself, in plain text, before they get here.
 //
 // A server that works on as many requests as it takes, or on as many batches as it
-// has memory for, answers further ones with 429 and Retry-After; /healthz, /readyz
-// and /metrics are always answered. What needs no token gets a quarter of the places.
-// A client that stalls in the middle of a request or of an answer is cut off
-// (Patience); if it can still be answered, with 408.
+// has memory for, answers further ones with 429 and Retry-After; /healthz and
+// /readyz are always answered, and /metrics to a few at a time. What needs no token
+// gets a quarter of the places. A client that stalls in the middle of a request or of
+// an answer is cut off (Patience); if it can still be answered, with 408.
 //
 // # Metrics
 //

@@ -47,8 +47,9 @@ type ServerConfig struct {
 	// Others wait. Zero is DefaultMaxConnections.
 	MaxConnections int
 	// MaxInFlight is how many requests are worked on at a time at most. Others
-	// are answered 429, but for those of /healthz, /readyz and /metrics. A quarter
-	// of them may be for what needs no token. Zero is DefaultMaxInFlight.
+	// are answered 429, but for those of /healthz and /readyz, and a few of
+	// /metrics. A quarter of them may be for what needs no token. Zero is
+	// DefaultMaxInFlight.
 	MaxInFlight int
 	// Patience is for slow clients.
 	Patience Patience
