@@ -80,6 +80,9 @@ func TestLifeOfARecord(t *testing.T) {
 	_, err = clerk.MergePatients(ctx, other, c.patient)
 	wantStatus(t, err, 409, "same-person")
 	third := c.newPatient("3")
+	_, err = clerk.Refile(ctx, record, third) // to whom did not withdraw consent
+	wantStatus(t, err, 404, "")
+	must(patient.GrantConsent(ctx, c.patient, events.PurposeTreatment))(t)
 	c.verify(*must(clerk.Refile(ctx, record, third))(t))
 	c.verify(*must(clerk.Refile(ctx, record, c.patient))(t))
 

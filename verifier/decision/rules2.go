@@ -28,7 +28,8 @@ import (
 //	staff-merges       a clerk, or a clinician who has a care relationship with both,
 //	                   says that two patients are one person
 //	staff-refiles      a clerk, or a clinician who treats the patient, files a record
-//	                   under another patient
+//	                   under another patient; not while the first has withdrawn
+//	                   consent to treatment, which the other would not have
 //	admission          a clerk opens and closes care relationships of clinicians,
 //	                   nurses and departments
 //	referral           so does a clinician who has one themselves

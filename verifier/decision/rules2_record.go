@@ -120,6 +120,9 @@ func (q question) refile() Outcome {
 		return o
 	}
 	_, p := q.s.Person(record.Patient)
+	if p.Refuses(events.PurposeTreatment) {
+		return refuse(RefusedConsent)
+	}
 	if _, no := q.other(p); no != nil {
 		return *no
 	}

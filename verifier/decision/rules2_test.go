@@ -48,7 +48,7 @@ var withoutConsent = map[events.Action]string{
 	events.ActionListRecords: "clerk, patient, proxy, reader",
 	events.ActionAmend:       "",
 	events.ActionAccess:      "patient, proxy, reader",
-	events.ActionRefile:      "clerk",
+	events.ActionRefile:      "",
 	events.ActionReadHistory: "patient, proxy, reader, auditor, foreign auditor",
 	events.ActionDisclose:    "",
 	events.ActionReceive:     "",

@@ -31,7 +31,8 @@
 //	                   except its completion; nothing but those follows that
 //	share              a share is new when it is made, is made for a recipient and
 //	                   ends later than it begins; what is received under it is
-//	                   received by its recipient, in its version, before its end
+//	                   received by its recipient, in its version, before its end; it
+//	                   ends when its record is filed under another patient
 //	rights             a relationship, an appointment or a consent is new when it
 //	                   begins, and ends once
 //	token              a token is new when it is issued, and is revoked once

@@ -145,9 +145,13 @@ func TestMerge(t *testing.T) {
 
 func TestRefile(t *testing.T) {
 	l := begin(t)
+	l.add(record, disclosed())
 	l.add(record, requested())
 	l.add(record, refiled(patient, twin))
 	r := l.state.Record(record)
+	if len(r.Shares) != 1 || !r.Shares[0].Ended {
+		t.Errorf("what was disclosed as another's goes on: %+v", r.Shares)
+	}
 	if r.Patient != twin || !r.Destruction.IsZero() || !r.Requester.IsZero() || r.Ground != "" || !l.state.Doomed(destruction).IsZero() {
 		t.Errorf("the record is %+v", r)
 	}

@@ -98,6 +98,10 @@ func (s *State) refile(index uint64, id events.ID, r *Record, d *events.RecordRe
 	s.unfile(id, r)
 	r.Patient = d.Patient
 	s.file(id, r)
+	// Whoever shared it shared another's record: what is out there ends here.
+	for i := range r.Shares {
+		r.Shares[i].Ended = true
+	}
 	// Whoever asked for its destruction asked for that of another's record.
 	delete(s.destructions, r.Destruction)
 	r.Destruction, r.Requester, r.Ground = events.ID{}, events.ID{}, ""
