@@ -134,6 +134,18 @@ func (c *call) issueToken() error {
 	return sendJSON(c.w, http.StatusCreated, out)
 }
 
+func (c *call) listTokens() error {
+	tokens, err := c.h.Ledger.Tokens(c.Context(), c.command, c.path["actor"])
+	if err != nil {
+		return err
+	}
+	out := client.Tokens{Tokens: make([]client.Token, len(tokens))}
+	for i, t := range tokens {
+		out.Tokens[i] = client.Token{ID: t.ID, Expires: t.Expires.Time(), Revoked: t.Revoked}
+	}
+	return sendJSON(c.w, http.StatusOK, out)
+}
+
 func (c *call) revokeToken() error {
 	result, err := c.h.Ledger.RevokeToken(c.Context(), c.command, c.path["actor"], c.path["token"])
 	if err != nil {

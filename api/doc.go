@@ -12,6 +12,7 @@
 //
 //	POST   /v1/actors                                       register; the token is shown this once
 //	POST   /v1/actors/{actor}/tokens                        issue a token
+//	GET    /v1/actors/{actor}/tokens                        an actor's tokens, without their secrets
 //	DELETE /v1/actors/{actor}/tokens/{token}                revoke one: 204
 //	POST   /v1/patients                                     register under external identifiers
 //	GET    /v1/patients?system=&value=[&purpose=]           find by one
@@ -33,6 +34,7 @@
 //	POST   /v1/shares/{share}/acknowledgement               acknowledge
 //	DELETE /v1/shares/{share}                               end
 //	POST   /v1/records/{record}/destruction-requests        ask for the destruction
+//	GET    /v1/destruction-requests                         what waits for approval
 //	POST   /v1/destruction-requests/{destruction}/approval  approve what somebody else asked for
 //	GET    /v1/receipts/{event}[?wait=]                     the receipt, at the current checkpoint
 //

@@ -106,7 +106,7 @@ func TestLifeOfARecord(t *testing.T) {
 		c.verify(client.Done{Event: e.Event, Index: e.Index, Receipt: e.Receipt})
 		outcomes[e.Outcome]++
 	}
-	if outcomes[client.OutcomeReleased] != 6 || outcomes[client.OutcomeDisclosed] != 1 || outcomes[client.OutcomeRefused] != 7 {
+	if outcomes[client.OutcomeReleased] != 6 || outcomes[client.OutcomeDisclosed] != 1 || outcomes[client.OutcomeRefused] != 8 {
 		t.Errorf("accesses: %v", outcomes)
 	}
 	history := must(c.as(events.RoleAuditor).History(ctx, record, ""))(t)
@@ -197,4 +197,42 @@ func TestRepeatedCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantStatus(t, c.with(issued.Token).RevokeToken(ctx, first.ID, issued.ID, key), 401, "")
+}
+
+// TestWhatWaits: an administrator finds what is to be approved, and a token whose id
+// nobody noted.
+func TestWhatWaits(t *testing.T) {
+	c := newClinic(t, api.Limits{})
+	ctx := t.Context()
+	admin, clerk, nurse := c.as(events.RoleAdmin), c.as(events.RoleClerk), c.as(events.RoleNurse)
+	record := c.record("waits")
+	asked := must(clerk.RequestDestruction(ctx, record, events.GroundRetentionEnded))(t)
+	pending := must(admin.PendingDestructions(ctx))(t)
+	if len(pending) != 1 || pending[0].ID != asked.ID || pending[0].Record != record || pending[0].Requester != clerk.id ||
+		pending[0].Ground != events.GroundRetentionEnded || pending[0].Kind == "" {
+		t.Errorf("what waits: %+v", pending)
+	}
+	_, err := clerk.PendingDestructions(ctx)
+	wantStatus(t, err, 403, "role-not-allowed")
+	must(admin.ApproveDestruction(ctx, asked.ID))(t)
+	if pending = must(admin.PendingDestructions(ctx))(t); len(pending) != 0 {
+		t.Errorf("after the approval: %+v", pending)
+	}
+
+	tokens := must(admin.ListTokens(ctx, nurse.id))(t)
+	if len(tokens) != 1 || tokens[0].ID != nurse.token || tokens[0].Revoked || tokens[0].Expires.IsZero() {
+		t.Errorf("the nurse's tokens: %+v", tokens)
+	}
+	_, err = nurse.ListTokens(ctx, nurse.id)
+	wantStatus(t, err, 403, "role-not-allowed")
+	_, err = admin.ListTokens(ctx, events.MustNewID())
+	wantStatus(t, err, 422, "unknown-member")
+	if err := admin.RevokeToken(ctx, nurse.id, tokens[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if tokens = must(admin.ListTokens(ctx, nurse.id))(t); len(tokens) != 1 || !tokens[0].Revoked {
+		t.Errorf("after the revocation: %+v", tokens)
+	}
+	_, err = nurse.ListRecords(ctx, c.patient, client.RecordQuery{})
+	wantStatus(t, err, 401, "")
 }

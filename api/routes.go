@@ -43,6 +43,8 @@ var routes = []route{
 		nil, client.Registration{}, client.Registered{}, 201, (*call).registerActor},
 	{"POST", "/v1/actors/{actor}/tokens", "Issue a token, which is shown this once", events.ActionIssueToken,
 		nil, client.TokenRequest{}, client.IssuedToken{}, 201, (*call).issueToken},
+	{"GET", "/v1/actors/{actor}/tokens", "List an actor's tokens, without their secrets", events.ActionIssueToken,
+		nil, nil, client.Tokens{}, 200, (*call).listTokens},
 	{"DELETE", "/v1/actors/{actor}/tokens/{token}", "Revoke a token", events.ActionRevokeToken,
 		nil, nil, nil, 204, (*call).revokeToken},
 
@@ -96,6 +98,8 @@ var routes = []route{
 		nil, nil, client.Done{}, 200, (*call).acknowledge},
 	{"DELETE", "/v1/shares/{share}", "End a share before its time", events.ActionEndShare,
 		nil, nil, client.Done{}, 200, (*call).endShare},
+	{"GET", "/v1/destruction-requests", "List the destructions that wait for approval", events.ActionDestroy,
+		nil, nil, client.PendingDestructions{}, 200, (*call).pendingDestructions},
 	{"POST", "/v1/destruction-requests/{destruction}/approval", "Approve a destruction that somebody else asked for; it is done when this is answered", events.ActionDestroy,
 		nil, nil, client.Destroyed{}, 200, (*call).approveDestruction},
 	{"GET", "/v1/receipts/{event}", "Get the receipt of an event at the current checkpoint", "",

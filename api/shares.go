@@ -52,6 +52,20 @@ func (c *call) requestDestruction() error {
 	return c.created(result.Event.Data.(*events.DestructionRequested).Destruction, result)
 }
 
+func (c *call) pendingDestructions() error {
+	pending, err := c.h.Ledger.PendingDestructions(c.Context(), c.command)
+	if err != nil {
+		return err
+	}
+	out := client.PendingDestructions{Requests: make([]client.PendingDestruction, len(pending))}
+	for i, p := range pending {
+		out.Requests[i] = client.PendingDestruction{
+			ID: p.Destruction, Record: p.Record, Kind: p.Kind, Requester: p.Requester, Ground: p.Ground,
+		}
+	}
+	return sendJSON(c.w, http.StatusOK, out)
+}
+
 func (c *call) approveDestruction() error {
 	result, err := c.h.Ledger.ApproveDestruction(c.Context(), c.command, c.path["destruction"])
 	if err != nil {

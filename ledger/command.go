@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger/tlog"
@@ -134,6 +135,22 @@ func underRules(request decision.Request, event permitted) *proposal {
 			Action: r.Action, Actor: r.Actor, Decision: trace, Purpose: purpose, Share: knownShare(s, r),
 		}, nil
 	}}
+}
+
+// errPermitted ends a proposal that only asks.
+var errPermitted = errors.New("permitted")
+
+// ask asks the rules whether an actor may do something. What they refuse is an
+// event; what they permit is none yet.
+func (l *Ledger) ask(ctx context.Context, c Command, r decision.Request) error {
+	c.IdempotencyKey = ""
+	_, err := l.perform(ctx, c, underRules(r, func(*life.State, decision.Request, events.Decision) (events.ID, events.Data, error) {
+		return events.ID{}, nil, errPermitted
+	}))
+	if errors.Is(err, errPermitted) {
+		return nil
+	}
+	return err
 }
 
 // resolve replaces patients by whom they stand for after all merges.

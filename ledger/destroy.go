@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger/vault"
@@ -24,6 +26,35 @@ func (l *Ledger) RequestDestruction(ctx context.Context, c Command, record event
 	}, func(subject events.ID, d *events.DestructionRequested) bool {
 		return subject == record && d.Ground == ground
 	})
+}
+
+// PendingDestruction is a destruction that was asked for and not approved yet.
+type PendingDestruction struct {
+	Destruction, Record, Requester events.ID
+	Ground                         events.Ground
+	Kind                           events.Kind
+}
+
+// PendingDestructions lists what waits for approval in the actor's organisation, in
+// the order of the records' ids, for those who may approve.
+func (l *Ledger) PendingDestructions(ctx context.Context, c Command) ([]PendingDestruction, error) {
+	who, _ := l.Actor(c.Actor)
+	if !slices.Contains(decision.Roles(events.ActionDestroy), who.Role) {
+		return nil, l.ask(ctx, c, decision.Request{Action: events.ActionDestroy, Actor: c.Actor})
+	}
+	if err := l.stillLoggedIn(c); err != nil {
+		return nil, err
+	}
+	var pending []PendingDestruction
+	l.view(func(s *life.State) {
+		for destruction, record := range s.Destructions {
+			if r := s.Record(record); r.Phase == life.Active && r.Organisation == who.Organisation {
+				pending = append(pending, PendingDestruction{destruction, record, r.Requester, r.Ground, r.Kind})
+			}
+		}
+	})
+	slices.SortFunc(pending, func(a, b PendingDestruction) int { return bytes.Compare(a.Record[:], b.Record[:]) })
+	return pending, nil
 }
 
 // ApproveDestruction destroys what somebody else asked to be destroyed. First the

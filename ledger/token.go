@@ -108,6 +108,18 @@ func (l *Ledger) IssueToken(ctx context.Context, c Command, actor events.ID, exp
 	return result, secret, nil
 }
 
+// Tokens lists an actor's tokens, oldest first, for those who may issue them: so that
+// one whose id nobody noted can be revoked.
+func (l *Ledger) Tokens(ctx context.Context, c Command, actor events.ID) ([]life.Token, error) {
+	later := events.At(l.config.Clock()).Add(MaxTokenLifetime)
+	request := decision.Request{Action: events.ActionIssueToken, Actor: c.Actor, Whom: actor, Until: later}
+	if err := l.ask(ctx, c, request); err != nil {
+		return nil, err
+	}
+	whose, _ := l.Actor(actor)
+	return whose.Tokens, nil
+}
+
 // RevokeToken makes a token worthless: when it returns, whatever was being
 // released under it has ended.
 func (l *Ledger) RevokeToken(ctx context.Context, c Command, actor, token events.ID) (*Result, error) {

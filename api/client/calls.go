@@ -22,6 +22,15 @@ func (c *Client) IssueToken(ctx context.Context, actor events.ID, expires time.T
 	return command[IssuedToken](ctx, c, http.MethodPost, "/v1/actors/"+actor.String()+"/tokens", TokenRequest{expires}, options)
 }
 
+// ListTokens lists an actor's tokens, without their secrets.
+func (c *Client) ListTokens(ctx context.Context, actor events.ID) ([]Token, error) {
+	out, err := command[Tokens](ctx, c, http.MethodGet, "/v1/actors/"+actor.String()+"/tokens", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return out.Tokens, nil
+}
+
 // RevokeToken makes a token worthless.
 func (c *Client) RevokeToken(ctx context.Context, actor, token events.ID, options ...Option) error {
 	path := "/v1/actors/" + actor.String() + "/tokens/" + token.String()
@@ -224,6 +233,15 @@ func (c *Client) EndShare(ctx context.Context, share events.ID, options ...Optio
 // patients and proxies.
 func (c *Client) RequestDestruction(ctx context.Context, record events.ID, ground events.Ground, options ...Option) (*Created, error) {
 	return command[Created](ctx, c, http.MethodPost, ofRecord(record, "destruction-requests"), DestructionRequest{ground}, options)
+}
+
+// PendingDestructions lists what waits for an administrator's approval.
+func (c *Client) PendingDestructions(ctx context.Context) ([]PendingDestruction, error) {
+	out, err := command[PendingDestructions](ctx, c, http.MethodGet, "/v1/destruction-requests", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return out.Requests, nil
 }
 
 // ApproveDestruction destroys what somebody else asked to be destroyed.

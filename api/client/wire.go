@@ -71,6 +71,18 @@ type IssuedToken struct {
 	Done
 }
 
+// Token is a token in a list, without its secret.
+type Token struct {
+	ID      events.ID `json:"id"`
+	Expires time.Time `json:"expires"`
+	Revoked bool      `json:"revoked"`
+}
+
+// Tokens answers GET /v1/actors/{actor}/tokens, oldest first.
+type Tokens struct {
+	Tokens []Token `json:"tokens"`
+}
+
 // Identifier is a name that others have for a patient.
 type Identifier struct {
 	System string `json:"system"`
@@ -245,4 +257,18 @@ type Destroyed struct {
 	Record events.ID `json:"record"`
 	Keys   uint32    `json:"keys"` // that were destroyed
 	Done
+}
+
+// PendingDestruction is a destruction that waits for approval.
+type PendingDestruction struct {
+	ID        events.ID     `json:"id"`
+	Record    events.ID     `json:"record"`
+	Kind      events.Kind   `json:"kind"`
+	Requester events.ID     `json:"requester"`
+	Ground    events.Ground `json:"ground"`
+}
+
+// PendingDestructions answers GET /v1/destruction-requests.
+type PendingDestructions struct {
+	Requests []PendingDestruction `json:"requests"`
 }

@@ -215,6 +215,16 @@ func (s *State) Shared(share events.ID) events.ID { return s.shares[share] }
 // destruction.
 func (s *State) Doomed(destruction events.ID) events.ID { return s.destructions[destruction] }
 
+// Destructions calls yield for every destruction that was asked for and the record
+// that it is of, in no particular order, until it returns false.
+func (s *State) Destructions(yield func(destruction, record events.ID) bool) {
+	for destruction, record := range s.destructions {
+		if !yield(destruction, record) {
+			return
+		}
+	}
+}
+
 // Restore puts back the head of a state that was saved; RestoreActor,
 // RestorePatient and RestoreRecord, in this order, put back the rest of it.
 func (s *State) Restore(h Head) { s.head = h }
