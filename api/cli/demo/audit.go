@@ -3,11 +3,16 @@ package demo
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
+	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/medverify"
+	"github.com/medledger/medledger/verifier/receipt"
+	"github.com/medledger/medledger/verifier/statement"
 )
 
 // What medverify's exit codes mean.
@@ -94,7 +99,58 @@ func (s *story) hand(ctx context.Context) error {
 		return fmt.Errorf("looking at the export: %w", err)
 	}
 	s.done("medledger export: the log, no keys, no contents", fmt.Sprintf("%d events, %d kB", s.newest.size, info.Size()/1000))
-	return nil
+	kept, err := s.receiptsOfAll(ctx)
+	s.expect("a receipt of every event, those that nobody asked for too", fmt.Sprintf("%d × %s", s.newest.size, proved),
+		fmt.Sprintf("%d × %s", kept, proved))
+	return err
+}
+
+// receiptsOfAll keeps the receipts that nobody was given in the story, and returns how
+// many there are of all events.
+func (s *story) receiptsOfAll(ctx context.Context) (kept uint64, err error) {
+	l, err := ledger.Open(ctx, ledger.Config{Dir: s.at.Data, Custody: s.at.Custody, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return 0, fmt.Errorf("opening the ledger for its receipts: %w", err)
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	for index := uint64(0); index < s.newest.size; {
+		leaves, err := l.Log().Leaves(ctx, index, 1024)
+		if err != nil {
+			return kept, fmt.Errorf("reading the log for its receipts: %w", err)
+		}
+		for _, leaf := range leaves {
+			if err := s.receiptOf(ctx, l, index, leaf); err != nil {
+				return kept, fmt.Errorf("the receipt of event %d: %w", index, err)
+			}
+			kept++
+			index++
+		}
+	}
+	return kept, nil
+}
+
+// receiptOf keeps the receipt of an event, unless somebody in the story has it.
+func (s *story) receiptOf(ctx context.Context, l *ledger.Ledger, index uint64, leaf []byte) error {
+	if _, err := os.Stat(s.file("receipts", receiptName(index))); err == nil {
+		return nil
+	}
+	parsed, err := statement.Parse(leaf)
+	if err != nil {
+		return err
+	}
+	r, err := l.Receipt(ctx, parsed.Event.ID)
+	if err != nil {
+		return err
+	}
+	raw, err := receipt.Marshal(r)
+	if err != nil {
+		return err
+	}
+	v, err := s.check(raw)
+	if err == nil && v.Index != index {
+		err = fmt.Errorf("it is of event %d", v.Index)
+	}
+	return err
 }
 
 // medverify runs the auditor's program and returns what its exit code means and
