@@ -21,6 +21,7 @@
 //	POST   /v1/patients/{patient}/proxies                   appoint; DELETE …/{appointment} dismisses
 //	POST   /v1/patients/{patient}/consents                  grant; DELETE …/{consent} withdraws
 //	DELETE /v1/patients/{patient}/consents?purpose=         withdraw what was only implied
+//	GET    /v1/patients/{patient}/rights[?purpose=]         who cares, who acts for them, what they agreed to
 //	GET    /v1/patients/{patient}/records?kind=&from=&to=&cursor=&purpose=
 //	GET    /v1/patients/{patient}/accesses?cursor=&purpose= who saw or received what
 //	POST   /v1/records?patient=&kind=&confidentiality=      store: the body is the content

@@ -236,3 +236,50 @@ func TestWhatWaits(t *testing.T) {
 	_, err = nurse.ListRecords(ctx, c.patient, client.RecordQuery{})
 	wantStatus(t, err, 401, "")
 }
+
+// TestRightsOfAPatient: who is to close a relationship finds its id.
+func TestRightsOfAPatient(t *testing.T) {
+	c := newClinic(t, api.Limits{})
+	ctx := t.Context()
+	clerk, patient := c.as(events.RoleClerk), c.as(events.RolePatient)
+	before := must(clerk.Rights(ctx, c.patient, ""))(t)
+	care := must(clerk.OpenCare(ctx, c.patient, client.Care{Member: c.idle.id, Until: c.clock().Add(time.Hour)}))(t)
+	must(patient.WithdrawImplied(ctx, c.patient, events.PurposePayment))(t)
+	consent := must(patient.GrantConsent(ctx, c.patient, events.PurposeResearch))(t)
+	for name, who := range map[string]person{"clerk": clerk, "patient": patient, "nurse": c.idle} {
+		rights := must(who.Rights(ctx, c.patient, ""))(t)
+		if len(rights.CareRelationships) != len(before.CareRelationships)+1 || len(rights.Proxies) != len(before.Proxies) || len(rights.Consents) != len(before.Consents)+2 {
+			t.Fatalf("%s is told %+v, before %+v", name, rights, before)
+		}
+		r := rights.CareRelationships[len(rights.CareRelationships)-1]
+		if r.ID != care.ID || r.Member != c.idle.id || r.Closed || !r.Until.Equal(c.clock().Add(time.Hour)) {
+			t.Errorf("%s: the relationship is %+v", name, r)
+		}
+		g := rights.Consents[len(rights.Consents)-2:]
+		if g[0].Purpose != events.PurposePayment || !g[0].Withdrawn || g[1].ID != consent.ID || g[1].Withdrawn {
+			t.Errorf("%s: the consents are %+v", name, g)
+		}
+	}
+	must(clerk.CloseCare(ctx, c.patient, care.ID))(t)
+	rights := must(clerk.Rights(ctx, c.patient, ""))(t)
+	if r := rights.CareRelationships[len(rights.CareRelationships)-1]; !r.Closed {
+		t.Errorf("after it was closed: %+v", r)
+	}
+	for name, who := range map[string]person{"recipient": c.as(events.RoleRecipient), "admin": c.as(events.RoleAdmin), "device": c.as(events.RoleDevice)} {
+		if _, err := who.Rights(ctx, c.patient, ""); err == nil {
+			t.Errorf("%s is told the rights", name)
+		}
+	}
+	_, err := c.far.Rights(ctx, c.patient, "")
+	wantStatus(t, err, 404, "")
+	// That it was asked is told to the patient.
+	asked := 0
+	for _, e := range must(patient.ListAccesses(ctx, c.patient, "", ""))(t).Accesses {
+		if e.Query == events.QueryRights {
+			asked++
+		}
+	}
+	if asked != 5 {
+		t.Errorf("the account has %d questions about the rights", asked)
+	}
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
@@ -146,4 +147,41 @@ func (c *call) withdrawImplied() error {
 		return err
 	}
 	return c.finish(c.h.Ledger.WithdrawConsent(c.Context(), c.command, c.path["patient"], events.ID{}, purpose))
+}
+
+func (c *call) rights() error {
+	purpose, err := c.purpose()
+	if err != nil {
+		return err
+	}
+	result, rights, err := c.h.Ledger.Rights(c.Context(), c.command, c.path["patient"], purpose)
+	if err != nil {
+		return err
+	}
+	out := client.Rights{
+		CareRelationships: make([]client.CareRelationship, len(rights.Care)),
+		Proxies:           make([]client.Proxy, len(rights.Proxies)),
+		Consents:          make([]client.GivenConsent, len(rights.Consents)),
+	}
+	for i, r := range rights.Care {
+		out.CareRelationships[i] = client.CareRelationship{
+			ID: r.ID, Member: r.Member, Department: r.Department, Until: timeOf(r.Until), Closed: r.Closed,
+		}
+	}
+	for i, p := range rights.Proxies {
+		out.Proxies[i] = client.Proxy{ID: p.ID, Proxy: p.Proxy, Scope: p.Scope, Until: timeOf(p.Until), Dismissed: p.Dismissed}
+	}
+	for i, g := range rights.Consents {
+		out.Consents[i] = client.GivenConsent{ID: g.ID, Purpose: g.Purpose, Withdrawn: g.Withdrawn}
+	}
+	name(c.w, result)
+	return sendJSON(c.w, http.StatusOK, out)
+}
+
+// timeOf is a time as the wire has it; zero stays zero.
+func timeOf(t events.Timestamp) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return t.Time()
 }

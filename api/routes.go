@@ -68,6 +68,8 @@ var routes = []route{
 		[]parameter{{"purpose", true, events.Purpose("")}}, nil, client.Done{}, 200, (*call).withdrawImplied},
 	{"DELETE", "/v1/patients/{patient}/consents/{consent}", "Withdraw a consent", events.ActionWithdrawConsent,
 		nil, nil, client.Done{}, 200, (*call).withdrawConsent},
+	{"GET", "/v1/patients/{patient}/rights", "List care relationships, proxies and consents", events.ActionListRecords,
+		[]parameter{anyPurpose}, nil, client.Rights{}, 200, (*call).rights},
 	{"GET", "/v1/patients/{patient}/records", "List a patient's records", events.ActionListRecords,
 		[]parameter{{"kind", false, events.Kind("")}, {"from", false, time.Time{}}, {"to", false, time.Time{}}, cursor, anyPurpose},
 		nil, client.Records{}, 200, (*call).listRecords},

@@ -111,6 +111,7 @@ const (
 	QueryIdentifier Query = "identifier" // who has this identifier
 	QueryRecords    Query = "records"    // which records there are
 	QueryAccesses   Query = "accesses"   // who saw or received what
+	QueryRights     Query = "rights"     // who cares, who acts for them, what they agreed to
 )
 
 // ProxyScope is what a proxy may do for a patient.
@@ -158,7 +159,7 @@ var (
 	otherActions = set(ActionRegister, ActionIssueToken, ActionRevokeToken, ActionReadLog, ActionOriginate, ActionAmend,
 		ActionAccess, ActionRefile, ActionReadHistory, ActionDisclose, ActionReceive, ActionAcknowledge, ActionEndShare,
 		ActionRequestDestruction, ActionDestroy)
-	queries  = set(QueryIdentifier, QueryRecords, QueryAccesses)
+	queries  = set(QueryIdentifier, QueryRecords, QueryAccesses, QueryRights)
 	scopes   = set(ProxyConsents, ProxyDestruction, ProxyRead)
 	failures = set(FailureDisconnected, FailureRightEnded, FailureUnavailable)
 	grounds  = set(GroundPatientRequest, GroundRetentionEnded, GroundPurposeEnded, GroundUnlawfulStorage)

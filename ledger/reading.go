@@ -33,9 +33,23 @@ func (l *Ledger) ListRecords(ctx context.Context, c Command, q Listing) (*Result
 		return nil, records.Page{}, err
 	}
 	var page records.Page
+	err = l.decideAgain(request, func(s *life.State, now decision.Request, rule string) {
+		actor, _ := s.Actor(c.Actor)
+		page = records.List(s, now.Patient, q.Filter, func(r *life.Record) bool {
+			return decision.Listed(rule, actor, r)
+		})
+	})
+	if err != nil {
+		return nil, records.Page{}, err
+	}
+	return result, page, nil
+}
+
+// decideAgain calls f with the state as it is now, if the rules still permit a
+// request whose event is in the log: since then the patient may have withdrawn
+// consent, or be one with another. Else it is ErrRightEnded.
+func (l *Ledger) decideAgain(request decision.Request, f func(s *life.State, now decision.Request, rule string)) (err error) {
 	l.view(func(s *life.State) {
-		// The list is of the state as it is now, so the rule must be too: since
-		// the event the patient may have withdrawn consent, or be one with another.
 		now := resolve(s, request)
 		now.At = max(events.At(l.config.Clock()), s.Head().Time)
 		o := decision.Decide(s, now)
@@ -43,15 +57,34 @@ func (l *Ledger) ListRecords(ctx context.Context, c Command, q Listing) (*Result
 			err = ErrRightEnded
 			return
 		}
-		actor, _ := s.Actor(c.Actor)
-		page = records.List(s, now.Patient, q.Filter, func(r *life.Record) bool {
-			return decision.Listed(o.Rule, actor, r)
-		})
+		f(s, now, o.Rule)
 	})
+	return err
+}
+
+// Rights are who stands in which relation to a patient, and what the patient agreed
+// to, ended ones included: what there is to close, to dismiss and to withdraw.
+type Rights struct {
+	Care     []life.Care
+	Proxies  []life.Appointment
+	Consents []life.Consent
+}
+
+// Rights tells who stands in which relation to a patient, to those who may list the
+// patient's records for more than a department's own. That it was asked is an event.
+func (l *Ledger) Rights(ctx context.Context, c Command, patient events.ID, purpose events.Purpose) (*Result, Rights, error) {
+	request := decision.Request{Action: events.ActionListRecords, Actor: c.Actor, Patient: patient, Purpose: purpose}
+	result, err := l.query(ctx, c, request, events.QueryRights)
 	if err != nil {
-		return nil, records.Page{}, err
+		return nil, Rights{}, err
 	}
-	return result, page, nil
+	var rights Rights
+	err = l.decideAgain(request, func(s *life.State, now decision.Request, rule string) {
+		if _, p := s.Person(now.Patient); rule != "department" {
+			rights = Rights{slices.Clone(p.Care), slices.Clone(p.Proxies), slices.Clone(p.Consents)}
+		}
+	})
+	return result, rights, err
 }
 
 // History returns the events about a record, oldest first, up to the newest that

@@ -23,8 +23,8 @@ func (c *Client) IssueToken(ctx context.Context, actor events.ID, expires time.T
 }
 
 // ListTokens lists an actor's tokens, without their secrets.
-func (c *Client) ListTokens(ctx context.Context, actor events.ID) ([]Token, error) {
-	out, err := command[Tokens](ctx, c, http.MethodGet, "/v1/actors/"+actor.String()+"/tokens", nil, nil)
+func (c *Client) ListTokens(ctx context.Context, actor events.ID, options ...Option) ([]Token, error) {
+	out, err := command[Tokens](ctx, c, http.MethodGet, "/v1/actors/"+actor.String()+"/tokens", nil, options)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +196,15 @@ func (c *Client) ListRecords(ctx context.Context, patient events.ID, q RecordQue
 	return out, c.decode(ctx, call{method: http.MethodGet, path: ofPatient(patient, "records"), query: query, options: options}, out)
 }
 
+// Rights tells who stands in which relation to a patient. A purpose of "" is what the
+// caller's role implies.
+func (c *Client) Rights(ctx context.Context, patient events.ID, purpose events.Purpose, options ...Option) (*Rights, error) {
+	query := url.Values{}
+	set(query, "purpose", string(purpose))
+	out := new(Rights)
+	return out, c.decode(ctx, call{method: http.MethodGet, path: ofPatient(patient, "rights"), query: query, options: options}, out)
+}
+
 // ListAccesses tells who saw or received what of a patient. Purpose and cursor may
 // be "".
 func (c *Client) ListAccesses(ctx context.Context, patient events.ID, purpose events.Purpose, cursor string, options ...Option) (*Accesses, error) {
@@ -236,8 +245,8 @@ func (c *Client) RequestDestruction(ctx context.Context, record events.ID, groun
 }
 
 // PendingDestructions lists what waits for an administrator's approval.
-func (c *Client) PendingDestructions(ctx context.Context) ([]PendingDestruction, error) {
-	out, err := command[PendingDestructions](ctx, c, http.MethodGet, "/v1/destruction-requests", nil, nil)
+func (c *Client) PendingDestructions(ctx context.Context, options ...Option) ([]PendingDestruction, error) {
+	out, err := command[PendingDestructions](ctx, c, http.MethodGet, "/v1/destruction-requests", nil, options)
 	if err != nil {
 		return nil, err
 	}

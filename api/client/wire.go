@@ -124,6 +124,39 @@ type Consent struct {
 	Purpose events.Purpose `json:"purpose"`
 }
 
+// Rights answers GET /v1/patients/{patient}/rights: relationships, appointments and
+// consents in the order in which they began, ended ones included.
+type Rights struct {
+	CareRelationships []CareRelationship `json:"careRelationships"`
+	Proxies           []Proxy            `json:"proxies"`
+	Consents          []GivenConsent     `json:"consents"`
+}
+
+// CareRelationship is one with an actor or with a department.
+type CareRelationship struct {
+	ID         events.ID `json:"id"`
+	Member     events.ID `json:"member,omitzero"`
+	Department events.ID `json:"department,omitzero"`
+	Until      time.Time `json:"until,omitzero"`
+	Closed     bool      `json:"closed"`
+}
+
+// Proxy is the appointment of one.
+type Proxy struct {
+	ID        events.ID           `json:"id"`
+	Proxy     events.ID           `json:"proxy"`
+	Scope     []events.ProxyScope `json:"scope"`
+	Until     time.Time           `json:"until,omitzero"`
+	Dismissed bool                `json:"dismissed"`
+}
+
+// GivenConsent is a consent; one without an id was only implied, and is withdrawn.
+type GivenConsent struct {
+	ID        events.ID      `json:"id,omitzero"`
+	Purpose   events.Purpose `json:"purpose"`
+	Withdrawn bool           `json:"withdrawn"`
+}
+
 // Refiling is PUT /v1/records/{record}/patient. The answer is Done.
 type Refiling struct {
 	Patient events.ID `json:"patient"`

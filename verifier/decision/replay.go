@@ -220,6 +220,7 @@ var queryActions = map[events.Query]events.Action{
 	events.QueryIdentifier: events.ActionLookUpPatient,
 	events.QueryRecords:    events.ActionListRecords,
 	events.QueryAccesses:   events.ActionListAccesses,
+	events.QueryRights:     events.ActionListRecords, // the same may ask for both
 }
 
 // refusedRequest is what was asked for, as far as a refusal tells.
