@@ -135,6 +135,9 @@ func TestBackupFolders(t *testing.T) {
 	elsewhere := t.TempDir()
 	link := func(to, name string) {
 		if err := os.Symlink(to, name); err != nil {
+			if os.Getenv("MEDLEDGER_REQUIRE_SERVICES") == "1" {
+				t.Fatal(err)
+			}
 			t.Skip("this system makes no links:", err)
 		}
 	}
