@@ -35,8 +35,8 @@ type DestructionStarted struct {
 // RecordDestroyed says that no key of the record exists any more.
 type RecordDestroyed struct {
 	// Custody says what the root key was kept in, and with it what the
-	// destruction withstands: "file" does not withstand an image of the disk
-	// that was taken before.
+	// destruction withstands: "file" does not withstand an image of that file's
+	// disk that was taken before, "token" withstands images of every disk.
 	Custody string `json:"custody"`
 	// Destruction is the destruction that this completes.
 	Destruction ID `json:"destruction"`
@@ -52,6 +52,7 @@ type RecordDestroyed struct {
 const (
 	MethodCryptographicErase = "cryptographic-erase"
 	CustodyFile              = "file"
+	CustodyToken             = "token"
 )
 
 // EventType implements Data.
@@ -101,7 +102,7 @@ func checkErasure(method, custody string) error {
 	if method != MethodCryptographicErase {
 		return invalid("unknown method of destruction")
 	}
-	if custody != CustodyFile {
+	if custody != CustodyFile && custody != CustodyToken {
 		return invalid("unknown custody")
 	}
 	return nil
