@@ -3,6 +3,7 @@ module github.com/medledger/medledger
 go 1.26.0
 
 require (
+	filippo.io/age v1.2.1
 	filippo.io/torchwood v0.9.0
 	github.com/fxamacker/cbor/v2 v2.9.1
 	github.com/google/trillian v1.8.0

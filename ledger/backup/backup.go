@@ -1,0 +1,231 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
+)
+
+// Log is a log that is backed up.
+type Log interface {
+	// Checkpoint returns the newest signed checkpoint, and how many entries it covers.
+	Checkpoint(ctx context.Context) (signed []byte, size uint64, err error)
+	// Leaves returns n entries, or fewer but one, beginning with the given one.
+	Leaves(ctx context.Context, first uint64, n int) ([][]byte, error)
+}
+
+// Source is the ledger that is backed up. It goes on meanwhile.
+type Source interface {
+	Log() Log
+	// StateLog is the log of the state tree; nil if there is none.
+	StateLog() Log
+	// Vault writes what has come to the ciphertext side of the vault since an earlier
+	// position, nil for everything, and returns the new position: JSON in the form of
+	// json.Marshal.
+	Vault(ctx context.Context, since json.RawMessage, w io.Writer) (json.RawMessage, error)
+	// Keys writes the key tree, its top sealed under a key in custody. What was put
+	// into the vault before it began is in the tree, unless it was destroyed.
+	Keys(ctx context.Context, w io.Writer, epoch string) (Taken, error)
+	// Destroyed is how many destructions there have been.
+	Destroyed() uint64
+}
+
+// Taken says which key tree was written.
+type Taken struct {
+	Generation uint64 // of its root key
+	Destroyed  uint64 // destructions that had been by then, not more
+}
+
+// Exporter is a custody that gives keys away, for those that must outlive it: a file's,
+// not a token's.
+type Exporter interface {
+	// Export returns a key, which the caller wipes.
+	Export(ctx context.Context, name string) ([]byte, error)
+	// Import takes a key that was exported, durably. custody.ErrExists if the name is
+	// taken.
+	Import(ctx context.Context, name string, key []byte) error
+}
+
+// Config says what is backed up and with what.
+type Config struct {
+	Origin      string
+	VerifierKey string // the log's
+	// Secret authenticates what is written, 32 bytes or more. Whoever restores has it
+	// from the secrets.
+	Secret []byte
+	// Secrets is the folder of the secrets, and Dies says which of its files are of keys
+	// that must be able to die: those are not backed up.
+	Secrets string
+	Dies    func(name string) bool
+	Custody custody.Custody
+	FS      disk.FS
+	Clock   func() time.Time
+	Random  io.Reader
+	Logger  *slog.Logger
+}
+
+func (c *Config) now() time.Time { return c.Clock().UTC().Truncate(time.Second) }
+
+// Plan says where backups go and on which schedule.
+type Plan struct {
+	// Data and Keys are the folders of the two sides, which should not share a fate.
+	Data string `json:"data"`
+	Keys string `json:"keys"`
+	// Recipients are age's, "age1…": whoever has the identity of one can restore.
+	Recipients []string `json:"recipients"`
+	// Every is how often a backup is taken. An epoch is in use for Epoch, and retired
+	// Keep after it was made.
+	Every time.Duration `json:"every"`
+	Epoch time.Duration `json:"epoch"`
+	Keep  time.Duration `json:"keep"`
+}
+
+// What a plan is if nothing else is said.
+const (
+	DefaultEvery = 24 * time.Hour
+	DefaultEpoch = 7 * 24 * time.Hour
+	DefaultKeep  = 35 * 24 * time.Hour
+)
+
+// WithDefaults fills in the schedule, and checks the plan.
+func (p Plan) WithDefaults() (Plan, error) {
+	for _, d := range []struct {
+		is      *time.Duration
+		initial time.Duration
+	}{{&p.Every, DefaultEvery}, {&p.Epoch, DefaultEpoch}, {&p.Keep, DefaultKeep}} {
+		if *d.is == 0 {
+			*d.is = d.initial
+		}
+	}
+	switch {
+	case p.Data == "" || p.Keys == "":
+		return p, errors.New("a backup has two sides; name a folder for each")
+	case len(p.Recipients) == 0:
+		return p, errors.New("a backup is encrypted; make an identity with 'medledger backup identity' and name its recipient")
+	case p.Every < time.Minute || p.Epoch < p.Every || p.Keep < p.Epoch:
+		return p, fmt.Errorf("a backup every %v, epochs of %v, kept for %v: want at least a minute, and each at least the one before", p.Every, p.Epoch, p.Keep)
+	}
+	_, err := p.recipients()
+	return p, err
+}
+
+func (p *Plan) recipients() ([]age.Recipient, error) {
+	var list []age.Recipient
+	for _, text := range p.Recipients {
+		r, err := age.ParseX25519Recipient(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("%q is no recipient, which looks like age1…: %w", text, err)
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// Backups takes the backups of one ledger. Its methods may be called from several
+// goroutines at once.
+type Backups struct {
+	c  Config
+	mu sync.Mutex // held while a backup is taken, and while the epochs are read or written
+}
+
+// New returns the backups of a ledger.
+func New(c Config) *Backups { return &Backups{c: c} }
+
+// Report says what a run did.
+type Report struct {
+	Increment uint64 `json:"increment"` // its number
+	Base      uint64 `json:"base"`      // of the first of its chain
+	From      uint64 `json:"from"`      // the log's size before
+	Size      uint64 `json:"size"`      // and now
+	Bytes     int64  `json:"bytes"`     // of the increment
+	Epoch     uint64 `json:"epoch"`     // whose snapshot was taken
+	// Retires is when that epoch is retired.
+	Retires time.Time `json:"retires"`
+}
+
+// Run takes a backup: an increment, then a snapshot of the key tree, so that the tree has
+// the keys of all that is in the data side. Epochs whose day has come are retired first,
+// whatever fails afterwards: that is a promise to those whose records were destroyed.
+func (b *Backups) Run(ctx context.Context, src Source, p Plan, full bool) (*Report, error) {
+	p, err := p.WithDefaults()
+	if err != nil {
+		return nil, err
+	}
+	recipients, err := p.recipients()
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := &b.c
+	e, err := c.loadEpochs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	late := c.retire(ctx, e)
+	report, err := c.run(ctx, src, e, &p, recipients, full)
+	return report, errors.Join(late, err)
+}
+
+func (c *Config) run(ctx context.Context, src Source, e *epochs, p *Plan, recipients []age.Recipient, full bool) (*Report, error) {
+	keys := keySide{c.FS, p.Keys}
+	m, err := keys.open(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := keys.clean(c, m, e); err != nil {
+		return nil, err
+	}
+	data := dataSide{c.FS, p.Data}
+	added, err := data.add(ctx, c, src, recipients, full)
+	if err != nil {
+		return nil, err
+	}
+	if err := keys.putSecrets(c, m, p, recipients); err != nil {
+		return nil, err
+	}
+	epoch, err := c.current(ctx, e, p)
+	if err != nil {
+		return nil, err
+	}
+	// That the medium has the epoch is known before it does.
+	if !slices.Contains(epoch.Media, m.ID) {
+		epoch.Media = append(epoch.Media, m.ID)
+		if err := c.saveEpochs(e); err != nil {
+			return nil, err
+		}
+	}
+	if err := keys.snapshot(ctx, c, src, epoch, p, recipients, added.position, added.checkpoint); err != nil {
+		return nil, fmt.Errorf("taking a snapshot of the key tree into epoch %d: %w", epoch.Number, err)
+	}
+	e.Run = &Run{Time: added.Time, Size: added.Size, Epoch: epoch.Number}
+	report := &Report{
+		Increment: added.Number, Base: added.Base, From: added.from, Size: added.Size, Bytes: added.bytes,
+		Epoch: epoch.Number, Retires: epoch.Retires,
+	}
+	return report, c.saveEpochs(e)
+}
+
+// Retire retires the epochs whose day has come. The next Run removes them from the key
+// side.
+func (b *Backups) Retire(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, err := b.c.loadEpochs(ctx)
+	if err != nil {
+		return err
+	}
+	return b.c.retire(ctx, e)
+}

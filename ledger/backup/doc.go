@@ -1,0 +1,112 @@
+// Package backup keeps backups of a ledger from which what was destroyed does not come
+// back. A backup has two sides:
+//
+//	data side  the log and the vault's ciphertext, encrypted; may be kept for years
+//	key side   snapshots of the vault's key tree, each under the key of an epoch, which
+//	           is destroyed on its day; and the secrets, encrypted
+//
+// A restore joins the newest data with the newest keys. Ciphertext whose key is not in
+// that tree says nothing, however old the data side is; so what was destroyed can be
+// brought back only with a snapshot from before it, and only until the epoch of that is
+// retired. The ledger calls this package, ledger/backup.go and ledger/restore.go.
+//
+// # Data side
+//
+//	NNNNNNNNNN.age  increments, numbered from 1
+//	checkpoint      the log's signed checkpoint in the newest one, in the clear
+//	position        where the data side stands
+//
+// An increment is an age file (https://age-encryption.org/v1) for X25519 recipients. What
+// age encrypts is
+//
+//	"MLINCR" || 0x00 || 0x01 || frames
+//	frame:  length of payload (4, big-endian, at most 65,536) || kind (1) || payload
+//
+// in the order of the kinds:
+//
+//	  1  header, JSON in the form of Header; once
+//	  2  a statement: the next leaf of the log; as many as the header says
+//	  3  the log's signed checkpoint; once
+//	  4  the next leaf of the state log; as many as the header says
+//	  5  the state log's signed checkpoint; at most once
+//	  6  the next piece of the vault's part (vault.Increment); once or more
+//	255  number of frames before this one (8) ||
+//	     HMAC-SHA256(secret, everything before this HMAC); once
+//
+// The secret derives from the ledger's keys, which whoever restores has from the secrets.
+// age alone does not tell who encrypted: recipients are no secret.
+//
+// Increments form chains. The first of a chain begins at nothing, each later one where the
+// one before ends, and names the SHA-256 of that one's file. Only the newest chain is
+// restored. A new one begins when the operator says so, when the position was lost or a
+// file is missing, and when the later increments have come to more than the first one and
+// 64 MiB. When a chain has begun, the chain before it stays and those before that are
+// removed; who wants to keep them copies them elsewhere.
+//
+// The small files position, medium, snapshot and backup-epochs are one line of canonical
+// JSON and one line with, in hex,
+//
+//	HMAC-SHA256(secret, "medledger/backup/" || kind || 0x00 || first line with its line feed)
+//
+// where the kind is position, medium, epoch or epochs.
+//
+// # Key side
+//
+//	medium             whose it is, and which medium
+//	secrets.age        the files of the folder of the secrets, but for the keys that
+//	                   must be able to die: canonical JSON in the form of Secrets
+//	epoch-NNNN/        an epoch:
+//	  snapshot         what it has, when it is retired; the log's checkpoint then
+//	  tree-1 or tree-2 the newest snapshot of the key tree (vault.BackupKeys)
+//	  key.age          the epoch's key, for the recipients; not if custody is a token:
+//	                   then the key stays in the token, and a restore needs that
+//
+// # Epochs
+//
+// An epoch is in use for Plan.Epoch, and retired Plan.Keep after it was made, by
+// destroying its key in custody; its folder is overwritten and removed from every medium
+// that has it when that is seen next. Which epochs there are, and which media have them, is
+// in backup-epochs in the folder of the secrets. Until a medium was seen again, whoever has
+// it and an identity has the epoch's key still (key.age): 'medledger backup status' lists
+// it. With a token as custody there is no such copy.
+//
+// What a crash leaves:
+//
+//	making an epoch    before its key: nothing. Before backup-epochs: a key that sealed
+//	                   nothing, destroyed when the epoch is made. After: the epoch.
+//	a snapshot         before backup-epochs names the medium: nothing. Before the file
+//	                   snapshot: the snapshot before, and a tree that the next one
+//	                   replaces. After: this one, and perhaps the tree before it, which
+//	                   the next one removes.
+//	retiring           before the key is destroyed: the epoch, due. Before backup-epochs:
+//	                   the epoch, due, without a key. After: retired, to be removed from
+//	                   its media. While it is removed from one: parts of a folder that
+//	                   nobody can open, removed the next time.
+//	an increment       before its name: a temporary file. Before position: an increment
+//	                   that the next run makes again; a restore takes it. After: it.
+//
+// # What a restore promises
+//
+// What the log says was destroyed is destroyed again before the ledger opens. So is what
+// the register of destroyed keys in the folder of the secrets says, if that folder
+// survived. What the key tree has no key of stays dead. What then can come back?
+//
+//	the register survived            nothing
+//	the data is newer than the keys  nothing that was destroyed by the newest event in
+//	                                 the data
+//	the keys are newer than the data nothing that was destroyed before the snapshot; but
+//	                                 the log has gone on after the data, and that is
+//	                                 refused unless it is said that events may be lost
+//	neither is the newest            what was destroyed after both. Whoever restores says
+//	                                 that there is none newer, or gives the newest
+//	                                 checkpoint, which refuses: a destruction is an event
+//	the epoch is retired             no restore
+//
+// A key tree that is older than the data lacks keys of what is newer; that is refused too.
+// A record that was destroyed between the reading of the log and that of the key tree in
+// one run stays dead, without an event that says so in the restored log.
+//
+// # Exclusive use
+//
+// One ledger at a time writes to a side, and one Backups at a time to backup-epochs.
+package backup

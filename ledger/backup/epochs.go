@@ -1,0 +1,209 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/medledger/medledger/ledger/custody"
+)
+
+// Epoch is a span of time whose snapshots of the key tree lie under one key, and die
+// with it.
+type Epoch struct {
+	Number  uint64    `json:"number"`
+	Made    time.Time `json:"made"`
+	Closes  time.Time `json:"closes"`  // when the next one is made
+	Retires time.Time `json:"retires"` // when its key is destroyed
+	// Retired says that its key was destroyed here. The epoch is remembered for as
+	// long as media may have its snapshot.
+	Retired bool `json:"retired"`
+	// Media are the key sides that have a snapshot of it.
+	Media []string `json:"media"`
+	// Snapshot is the newest one; nil if there is none.
+	Snapshot *Snapshot `json:"snapshot"`
+}
+
+// Snapshot says what of the key tree an epoch can bring back.
+type Snapshot struct {
+	Time       time.Time `json:"time"`
+	Generation uint64    `json:"generation"` // of the tree's root key
+	Destroyed  uint64    `json:"destroyed"`  // how many destructions there had been
+	Size       uint64    `json:"size"`       // of the log in the data side of the same run
+}
+
+func (e *Epoch) key() string { return epochKey(e.Number) }
+
+// epochKey is the name of an epoch's key in custody, and of its folder.
+func epochKey(number uint64) string { return fmt.Sprintf("epoch-%04d", number) }
+
+// EpochsFile is the file of the epochs in the folder of the secrets. It is made anew of
+// the key side when the secrets are, and not a part of them.
+const EpochsFile = "backup-epochs"
+
+const epochsFormat = 1
+
+// epochs is the content of that file.
+type epochs struct {
+	Format int     `json:"format"`
+	Origin string  `json:"origin"`
+	Last   uint64  `json:"last"` // the greatest number that an epoch ever had
+	Epochs []Epoch `json:"epochs"`
+	Run    *Run    `json:"run"` // the last that succeeded
+}
+
+// Run is a backup that was taken.
+type Run struct {
+	Time  time.Time `json:"time"`  // when it was begun
+	Size  uint64    `json:"size"`  // of the log
+	Epoch uint64    `json:"epoch"` // whose snapshot was taken
+}
+
+func (c *Config) epochsPath() string { return filepath.Join(c.Secrets, EpochsFile) }
+
+// loadEpochs reads the epochs, to go on with them. If there are none yet there may be no
+// key of one, but for the first one, which a crash may have left.
+func (c *Config) loadEpochs(ctx context.Context) (*epochs, error) {
+	e, err := c.readEpochs()
+	if err != nil || e.Last > 0 {
+		return e, err
+	}
+	names, err := c.Custody.Names(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the keys of epochs: %w", err)
+	}
+	for _, name := range names {
+		if n, ok := parseEpochKey(name); ok && n > 1 {
+			return nil, fmt.Errorf("%s is missing, and there is a key of epoch %d; put the file back, or restore", c.epochsPath(), n)
+		}
+	}
+	return e, nil
+}
+
+// readEpochs reads the epochs; none if there is no file.
+func (c *Config) readEpochs() (*epochs, error) {
+	var e epochs
+	err := readAuthenticated(c.FS, c.epochsPath(), c.Secret, "epochs", &e)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &epochs{Format: epochsFormat, Origin: c.Origin, Epochs: []Epoch{}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the epochs: %w", err)
+	}
+	return &e, e.check(c)
+}
+
+// keysInCustody are the names of the keys that are there.
+func (c *Config) keysInCustody(ctx context.Context) (map[string]bool, error) {
+	names, err := c.Custody.Names(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the keys of epochs: %w", err)
+	}
+	there := make(map[string]bool)
+	for _, name := range names {
+		there[name] = true
+	}
+	return there, nil
+}
+
+func parseEpochKey(name string) (uint64, bool) {
+	var n uint64
+	if _, err := fmt.Sscanf(name, "epoch-%d", &n); err != nil || n == 0 || name != epochKey(n) {
+		return 0, false
+	}
+	return n, true
+}
+
+func (e *epochs) check(c *Config) error {
+	if e.Format != epochsFormat {
+		return fmt.Errorf("%s has format %d, this program knows %d: use the medledger that wrote it", c.epochsPath(), e.Format, epochsFormat)
+	}
+	if e.Origin != c.Origin {
+		return fmt.Errorf("%s is of %q: %w", c.epochsPath(), e.Origin, ErrOther)
+	}
+	last := uint64(0)
+	for _, epoch := range e.Epochs {
+		if epoch.Number <= last || epoch.Number > e.Last {
+			return fmt.Errorf("%s: %w", c.epochsPath(), ErrAltered)
+		}
+		last = epoch.Number
+	}
+	return nil
+}
+
+func (c *Config) saveEpochs(e *epochs) error {
+	if err := writeAuthenticated(c.FS, c.epochsPath(), c.Secret, "epochs", e); err != nil {
+		return fmt.Errorf("writing the epochs: %w", err)
+	}
+	return nil
+}
+
+func (e *epochs) find(number uint64) *Epoch {
+	for i := range e.Epochs {
+		if e.Epochs[i].Number == number {
+			return &e.Epochs[i]
+		}
+	}
+	return nil
+}
+
+// current returns the epoch whose snapshots are taken now, and makes one if the last has
+// closed. Crash after its key was made: a key that nothing was sealed with, which the
+// next call destroys. Crash after the epochs were written: the epoch.
+func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error) {
+	now := c.now()
+	if n := len(e.Epochs); n > 0 {
+		if last := &e.Epochs[n-1]; !last.Retired && now.Before(last.Closes) {
+			return last, nil
+		}
+	}
+	epoch := Epoch{Number: e.Last + 1, Made: now, Closes: now.Add(p.Epoch), Retires: now.Add(p.Keep), Media: []string{}}
+	err := c.Custody.Create(ctx, epoch.key())
+	if errors.Is(err, custody.ErrExists) {
+		// Of a key that is in no list nothing is known: it must not be used.
+		if err = c.Custody.Destroy(ctx, epoch.key()); err == nil {
+			err = c.Custody.Create(ctx, epoch.key())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the key of epoch %d: %w", epoch.Number, err)
+	}
+	e.Last = epoch.Number
+	e.Epochs = append(e.Epochs, epoch)
+	return &e.Epochs[len(e.Epochs)-1], c.saveEpochs(e)
+}
+
+// retire destroys the keys of the epochs whose day has come. Crash after a key was
+// destroyed: the epoch is due still, and the next call finds its key gone. Crash after
+// the epochs were written: it is retired, and on the media still.
+func (c *Config) retire(ctx context.Context, e *epochs) error {
+	for i := range e.Epochs {
+		epoch := &e.Epochs[i]
+		if epoch.Retired || c.now().Before(epoch.Retires) {
+			continue
+		}
+		if err := c.Custody.Destroy(ctx, epoch.key()); err != nil {
+			return fmt.Errorf("destroying the key of epoch %d: %w", epoch.Number, err)
+		}
+		epoch.Retired = true
+		if err := c.saveEpochs(e); err != nil {
+			return err
+		}
+		c.Logger.Info("an epoch of the backups was retired: nothing can be restored from it", "epoch", epoch.Number)
+	}
+	return c.forget(e)
+}
+
+// forget drops the retired epochs that no medium has any more.
+func (c *Config) forget(e *epochs) error {
+	n := len(e.Epochs)
+	e.Epochs = slices.DeleteFunc(e.Epochs, func(epoch Epoch) bool { return epoch.Retired && len(epoch.Media) == 0 })
+	if len(e.Epochs) == n {
+		return nil
+	}
+	return c.saveEpochs(e)
+}

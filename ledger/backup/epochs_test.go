@@ -1,0 +1,264 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
+)
+
+const day = 24 * time.Hour
+
+func (h *house) status() *Status {
+	h.t.Helper()
+	s, err := h.Status(h.t.Context(), h.source, h.plan)
+	h.must(err)
+	return s
+}
+
+// living lists the epochs that are not retired.
+func (s *Status) living() (list []uint64) {
+	for _, e := range s.Epochs {
+		if !e.Retired {
+			list = append(list, e.Number)
+		}
+	}
+	return list
+}
+
+// TestSchedule lets a hundred days pass: epochs are made and retired in their time, and
+// of those that are retired neither key nor folder is left.
+func TestSchedule(t *testing.T) {
+	h := newHouse(t)
+	for n := range 100 {
+		h.source.add(1)
+		r := h.run()
+		if want := uint64(n/7 + 1); r.Epoch != want {
+			t.Fatalf("day %d: epoch %d, want %d", n, r.Epoch, want)
+		}
+		s := h.status()
+		names, _ := h.box.Names(t.Context())
+		folders, err := keySide{h.fsys, keysDir}.epochs()
+		h.must(err)
+		if want := min(n/7+1, 5); len(s.living()) != want || len(names) != want || len(folders) != want || len(s.Overdue) != 0 {
+			t.Fatalf("day %d: living %v, keys %v, folders %v, overdue %v; want %d", n, s.living(), names, folders, s.Overdue, want)
+		}
+		if until := h.now.Add(35*day - time.Duration(n%7)*day); !s.Until().Equal(until) {
+			t.Fatalf("day %d: what is destroyed now can come back until %v, want %v", n, s.Until(), until)
+		}
+		h.now = h.now.Add(day)
+	}
+}
+
+// TestWhatCouldComeBack counts what each epoch could bring back.
+func TestWhatCouldComeBack(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(10)
+	if s := h.status(); len(s.Overdue) != 1 || s.Last != nil || !s.Until().IsZero() || s.Data != nil {
+		t.Errorf("before the first backup: %+v", s)
+	}
+	h.run()
+	h.source.destroyed = 2
+	h.now = h.now.Add(7 * day)
+	h.run() // epoch 2
+	h.source.destroyed = 5
+	s := h.status()
+	if len(s.Epochs) != 2 || s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 3 || s.Data == nil || s.Data.Size != 10 {
+		t.Errorf("%+v", s)
+	}
+	h.run() // the snapshot of epoch 2 is a newer one now
+	if s := h.status(); s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 0 {
+		t.Errorf("%+v", s)
+	}
+	h.now = h.now.Add(2*day + time.Hour)
+	if s := h.status(); len(s.Overdue) != 1 || !strings.Contains(s.Overdue[0], "no backup") {
+		t.Errorf("after two days without a backup: %v", s.Overdue)
+	}
+	h.now = h.now.Add(35 * day)
+	if s := h.status(); len(s.Overdue) != 2 && len(s.Overdue) != 3 || !s.Epochs[0].Due {
+		t.Errorf("after the day of retirement: %+v", s)
+	}
+	h.must(h.Retire(t.Context()))
+	if s := h.status(); !s.Epochs[0].Retired || s.Epochs[0].Revivable != 0 {
+		t.Errorf("retired: %+v", s)
+	}
+}
+
+// TestOldSnapshotsGo: of an epoch there is one snapshot, the newest.
+func TestOldSnapshotsGo(t *testing.T) {
+	h := newHouse(t)
+	for range 4 {
+		h.source.add(1)
+		h.run()
+		entries, err := h.fsys.ReadDir("keys/epoch-0001")
+		h.must(err)
+		if len(entries) != 3 {
+			t.Errorf("the epoch's folder has %v", entries)
+		}
+	}
+}
+
+// TestMediumAway: an epoch that is retired while its medium is away is removed from it when
+// it is seen again, and cannot be restored from in between.
+func TestMediumAway(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run() // on the first medium
+	away := h.plan
+	h.plan.Keys, h.plan.Data = "keys2", "data2"
+	h.now = h.now.Add(7 * day)
+	h.run()
+	for range 6 {
+		h.now = h.now.Add(7 * day)
+		h.run()
+	}
+	s := h.status()
+	if first := s.Epochs[0]; first.Number != 1 || !first.Retired || len(first.Media) != 1 {
+		t.Errorf("the first epoch is %+v", first)
+	}
+	if _, err := OpenKeySide(h.config, away.Keys); !errors.Is(err, ErrRetired) {
+		t.Errorf("a key side of a retired epoch: %v", err)
+	}
+	// Elsewhere nobody knows, but the day has come.
+	c := h.elsewhere()
+	k, err := OpenKeySide(c, away.Keys)
+	h.must(err)
+	if err := k.ImportKeys(t.Context(), h.identity); !errors.Is(err, ErrRetired) {
+		t.Errorf("the key of a retired epoch was imported: %v", err)
+	}
+	h.plan = away
+	h.run()
+	for _, e := range h.status().Epochs {
+		if e.Number == 1 {
+			t.Error("the first epoch is still remembered")
+		}
+	}
+	if _, err := h.fsys.Stat("keys/epoch-0001"); err == nil {
+		t.Error("the retired epoch is still on its medium")
+	}
+}
+
+// TestRetiredWhateverFails: a backup that cannot be taken does not keep an epoch alive.
+func TestRetiredWhateverFails(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	h.now = h.now.Add(35 * day)
+	h.plan.Keys = secretsDir // none that can be written
+	if _, err := h.Run(t.Context(), h.source, h.plan, false); err == nil {
+		t.Error("a backup into a folder with something else")
+	}
+	if names, _ := h.box.Names(t.Context()); len(names) != 0 {
+		t.Errorf("keys %v are left", names)
+	}
+	// And custody that fails is said.
+	h = newHouse(t)
+	h.source.add(1)
+	h.run()
+	h.now = h.now.Add(35 * day)
+	h.box.down = custody.ErrUnavailable
+	if _, err := h.Run(t.Context(), h.source, h.plan, false); !errors.Is(err, custody.ErrUnavailable) {
+		t.Errorf("custody away: %v", err)
+	}
+	if s := h.status(); !s.Epochs[0].Due {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestEpochsLost: a folder of secrets that has lost its epochs, or has older ones than the
+// key side, is refused.
+func TestEpochsLost(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	path := filepath.Join(secretsDir, EpochsFile)
+	old, err := disk.ReadFile(h.fsys, path)
+	h.must(err)
+	h.now = h.now.Add(8 * day)
+	h.run()
+	h.must(disk.WriteFile(h.fsys, path, old, 0o600))
+	if _, err := h.Run(t.Context(), h.source, h.plan, false); err == nil || !strings.Contains(err.Error(), "older than this key side") {
+		t.Errorf("older epochs: %v", err)
+	}
+	h.must(disk.WriteFile(h.fsys, path, bytes.Replace(old, []byte(`"last":1`), []byte(`"last":2`), 1), 0o600))
+	if _, err := h.Run(t.Context(), h.source, h.plan, false); !errors.Is(err, ErrAltered) {
+		t.Errorf("altered epochs: %v", err)
+	}
+	h.must(h.fsys.Remove(path))
+	if _, err := h.Run(t.Context(), h.source, h.plan, false); err == nil || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("no epochs: %v", err)
+	}
+	if names, _ := h.box.Names(t.Context()); len(names) != 2 {
+		t.Errorf("keys %v are left", names)
+	}
+}
+
+// TestKeySideAltered: an altered tree, manifest or key is refused.
+func TestKeySideAltered(t *testing.T) {
+	for _, name := range []string{"tree-1", manifestFile, keyFile} {
+		h := newHouse(t)
+		h.source.add(1)
+		h.run()
+		path := filepath.Join(keysDir, "epoch-0001", name)
+		raw, err := disk.ReadFile(h.fsys, path)
+		h.must(err)
+		raw[len(raw)/2] ^= 1
+		h.must(disk.WriteFile(h.fsys, path, raw, 0o600))
+		err = func() error {
+			k, err := OpenKeySide(h.elsewhere(), keysDir)
+			if err != nil {
+				return err
+			}
+			if err := k.ImportKeys(t.Context(), h.identity); err != nil {
+				return err
+			}
+			tree, err := k.Tree()
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, tree)
+			return errors.Join(err, tree.Close())
+		}()
+		if err == nil {
+			t.Errorf("%s was altered, and nobody said so", name)
+		}
+	}
+}
+
+// TestSecretsFollow: the key side has the secrets and recipients of now.
+func TestSecretsFollow(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	read := func() []byte {
+		raw, err := disk.ReadFile(h.fsys, filepath.Join(keysDir, secretsFile))
+		h.must(err)
+		return raw
+	}
+	first := read()
+	h.run()
+	if !bytes.Equal(read(), first) {
+		t.Error("secrets that did not change were written again")
+	}
+	h.must(disk.WriteFile(h.fsys, filepath.Join(secretsDir, "statement-1.pem"), []byte("new"), 0o600))
+	h.run()
+	if bytes.Equal(read(), first) {
+		t.Error("a new secret was not written")
+	}
+	identity, recipient, err := NewIdentity()
+	h.must(err)
+	h.plan.Recipients = append(h.plan.Recipients, recipient)
+	h.run()
+	second, err := ParseIdentities([]byte(identity))
+	h.must(err)
+	h.must(UnpackSecrets(h.fsys, keysDir, second, "there"))
+	k, err := OpenKeySide(h.elsewhere(), keysDir)
+	h.must(err)
+	h.must(k.ImportKeys(t.Context(), second))
+}

@@ -1,0 +1,137 @@
+package backup
+
+import (
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/medledger/medledger/events/store/disk/disktest"
+)
+
+// TestFaults fails every call to the file system of a run in turn, in every way, and
+// crashes: what was there before can be restored, or the new backup; no key side can be
+// restored from that custody knows as retired; and the next run succeeds.
+//
+// The runs are the first one, one more, one that makes an epoch, one that retires one,
+// and one that begins a chain.
+func TestFaults(t *testing.T) {
+	steps := []struct {
+		name  string
+		days  int
+		full  bool
+		prior int // runs before, a week apart
+	}{{"first", 0, false, 0}, {"next", 1, false, 1}, {"epoch", 7, false, 1}, {"retire", 7, false, 5}, {"chain", 1, true, 2}}
+	stride := 3
+	if os.Getenv("MEDLEDGER_LONG") != "" {
+		stride = 1
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, step := range steps {
+		tried := 0
+		for e, effect := range disktest.Effects {
+			for n := 1 + e%stride; ; n += stride {
+				h := newHouse(t)
+				for i := range step.prior {
+					h.source.add(2)
+					h.run()
+					if i < step.prior-1 {
+						h.now = h.now.Add(7 * day)
+					}
+				}
+				before := len(h.source.leaves)
+				h.source.add(2)
+				h.now = h.now.AddDate(0, 0, step.days)
+				h.fsys.FailCall(n, effect)
+				_, err := h.Run(t.Context(), h.source, h.plan, step.full)
+				failed, failure := h.fsys.Failed(), h.fsys.Failure()
+				h.fsys.FailNone()
+				h.fsys.Crash(disktest.Losses[random.IntN(len(disktest.Losses))], random)
+				tried++
+				what := step.name + ": " + failure + ", " + string(effect)
+				h.survives(what, before, err == nil)
+				if _, err := h.Run(t.Context(), h.source, h.plan, false); err != nil {
+					t.Fatalf("%s: the next run: %v", what, err)
+				}
+				h.survives(what+", again", len(h.source.leaves), true)
+				if !failed {
+					break
+				}
+			}
+		}
+		t.Logf("%s: %d faults", step.name, tried)
+	}
+}
+
+// survives holds what is on the two sides to what must be: at least so many events, and
+// all of them if the run said that it succeeded.
+func (h *house) survives(what string, least int, whole bool) {
+	h.t.Helper()
+	r, err := h.read()
+	if err != nil && least == 0 && !whole {
+		return // the first one never came to be
+	}
+	if err != nil {
+		h.t.Fatalf("%s: %v", what, err)
+	}
+	n := len(r.leaves)
+	if !slices.Equal(r.leaves, h.source.leaves[:n]) || n < least || whole && n < len(h.source.leaves) || r.vault != strings.Join(h.source.contents[:n], "") {
+		h.t.Fatalf("%s: %d events are left, and %q", what, n, r.vault)
+	}
+	k, err := OpenKeySide(h.elsewhere(), keysDir)
+	if err != nil {
+		if least == 0 && !whole {
+			return
+		}
+		h.t.Fatalf("%s: the key side: %v", what, err)
+	}
+	tree, err := k.Tree()
+	if err != nil {
+		h.t.Fatalf("%s: the tree: %v", what, err)
+	}
+	sealed, err := io.ReadAll(tree)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := tree.Close(); err != nil {
+		h.t.Error(err)
+	}
+	plain, err := h.box.Open(h.t.Context(), k.Key(), sealed, nil)
+	if err != nil || !strings.HasPrefix(string(plain), "tree of ") {
+		h.t.Fatalf("%s: the tree opens as %q, %v", what, plain, err)
+	}
+}
+
+// TestFaultsInUnpack fails every call while secrets are unpacked: they are there whole, or
+// not at all, and the next call makes them.
+func TestFaultsInUnpack(t *testing.T) {
+	random := rand.New(rand.NewPCG(2, 2))
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	for _, effect := range disktest.Effects {
+		for n := 1; ; n++ {
+			folder := "there" + string(effect) + strings.Repeat("x", n)
+			h.fsys.FailCall(n, effect)
+			err := UnpackSecrets(h.fsys, keysDir, h.identity, folder)
+			failed := h.fsys.Failed()
+			h.fsys.FailNone()
+			h.fsys.Crash(disktest.Losses[random.IntN(len(disktest.Losses))], random)
+			if _, statErr := h.fsys.Stat(folder); statErr != nil {
+				if err == nil {
+					t.Fatalf("call %d, %s: the secrets are gone", n, effect)
+				}
+				h.must(UnpackSecrets(h.fsys, keysDir, h.identity, folder))
+			}
+			entries, err := h.fsys.ReadDir(folder)
+			if err != nil || len(entries) != 2 {
+				t.Errorf("call %d, %s: %v, %v", n, effect, entries, err)
+			}
+			if !failed {
+				break
+			}
+		}
+	}
+}

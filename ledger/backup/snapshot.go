@@ -1,0 +1,193 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"filippo.io/age"
+
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
+)
+
+// KeySide is a key side, to be restored from.
+type KeySide struct {
+	side keySide
+	c    *Config
+	// found are the manifests of the epochs that are not retired, by rising number.
+	found []manifest
+}
+
+// OpenKeySide reads what epochs a key side has. An epoch that the secrets say is retired
+// is none: what was destroyed in it must not come back.
+func OpenKeySide(c Config, dir string) (*KeySide, error) {
+	k := &KeySide{side: keySide{c.FS, dir}, c: &c}
+	e, err := c.readEpochs()
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := k.side.epochs()
+	if err != nil {
+		return nil, err
+	}
+	var unusable error // the newest one that is
+	for _, n := range numbers {
+		m, err := k.manifest(e, n)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a crash left an epoch without a snapshot
+		}
+		if err == nil {
+			k.found = append(k.found, *m)
+		}
+		unusable = err
+	}
+	// An older one may be damaged: a crash leaves a retired one like that.
+	if unusable != nil {
+		return nil, fmt.Errorf("the newest epoch: %w", unusable)
+	}
+	if len(k.found) == 0 {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNone)
+	}
+	return k, nil
+}
+
+// manifest reads what an epoch's folder has.
+func (k *KeySide) manifest(e *epochs, number uint64) (*manifest, error) {
+	path := k.side.path(epochKey(number), manifestFile)
+	if known := e.find(number); number <= e.Last && (known == nil || known.Retired) {
+		return nil, fmt.Errorf("%s: %w", filepath.Dir(path), ErrRetired)
+	}
+	var m manifest
+	if err := readAuthenticated(k.c.FS, path, k.c.Secret, "epoch", &m); err != nil {
+		return nil, err
+	}
+	if m.Origin != k.c.Origin || m.Key != k.c.VerifierKey {
+		return nil, fmt.Errorf("%s holds keys of %q: %w", k.side.dir, m.Origin, ErrOther)
+	}
+	if m.Format != mediumFormat || m.Number != number || m.Tree != treePrefix+"1" && m.Tree != treePrefix+"2" {
+		return nil, fmt.Errorf("%s: %w", path, ErrAltered)
+	}
+	return &m, nil
+}
+
+func (k *KeySide) newest() *manifest { return &k.found[len(k.found)-1] }
+
+// Snapshot says what the newest snapshot has.
+func (k *KeySide) Snapshot() Snapshot { return k.newest().Snapshot }
+
+// Checkpoint is the signed checkpoint of the log that the newest snapshot was taken with:
+// the log has that many events at least.
+func (k *KeySide) Checkpoint() []byte { return k.newest().Checkpoint }
+
+// Key is the name in custody of the key that opens the newest snapshot.
+func (k *KeySide) Key() string { return epochKey(k.newest().Number) }
+
+// ImportKeys takes the epochs' keys into custody that are not there. It can be repeated.
+// An epoch whose day has come is left out: its key should be nowhere by now.
+func (k *KeySide) ImportKeys(ctx context.Context, identities []age.Identity) error {
+	there, err := k.c.keysInCustody(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range k.found {
+		m := &k.found[i]
+		if there[epochKey(m.Number)] {
+			continue
+		}
+		if !k.c.now().Before(m.Retires) {
+			if m == k.newest() {
+				return fmt.Errorf("epoch %d was to be retired on %s: %w", m.Number, m.Retires.Format("2006-01-02"), ErrRetired)
+			}
+			continue
+		}
+		if err := k.importKey(ctx, m, identities); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *KeySide) importKey(ctx context.Context, m *manifest, identities []age.Identity) error {
+	to, ok := k.c.Custody.(Exporter)
+	if !ok || m.Recipients == "" {
+		return fmt.Errorf("the key of epoch %d is in the token that it was made in, and not here; restore with that token: %w", m.Number, custody.ErrNoKey)
+	}
+	key, err := readSealed(k.c.FS, k.side.path(epochKey(m.Number), keyFile), identities)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	if err := to.Import(ctx, epochKey(m.Number), key); err != nil {
+		return fmt.Errorf("taking the key of epoch %d into custody: %w", m.Number, err)
+	}
+	return nil
+}
+
+// Tree opens the newest snapshot of the key tree, having read all of it once to see that
+// it is the one that was written.
+func (k *KeySide) Tree() (io.ReadCloser, error) {
+	m := k.newest()
+	path := k.side.path(epochKey(m.Number), m.Tree)
+	f, err := k.c.FS.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading the key tree: %w", err)
+	}
+	hashed := sha256.New()
+	_, err = io.Copy(hashed, f)
+	if err == nil && hex.EncodeToString(hashed.Sum(nil)) != m.SHA256 {
+		err = fmt.Errorf("%s: %w", path, ErrAltered)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(f, 0, info.Size()), f}, nil
+}
+
+// Adopt writes the epochs of the key side into the folder of the secrets, if that does not
+// have them: the schedule goes on with them. Those whose key is not there are retired.
+func (k *KeySide) Adopt(ctx context.Context) error {
+	there, err := k.c.keysInCustody(ctx)
+	if err != nil {
+		return err
+	}
+	var m medium
+	if err := readAuthenticated(k.c.FS, k.side.path(mediumFile), k.c.Secret, "medium", &m); err != nil {
+		return fmt.Errorf("reading what the key side is: %w", err)
+	}
+	e, err := k.c.readEpochs()
+	if err != nil {
+		return err
+	}
+	for i := range k.found {
+		f := &k.found[i]
+		if f.Number <= e.Last {
+			continue
+		}
+		e.Last = f.Number
+		e.Epochs = append(e.Epochs, Epoch{
+			Number: f.Number, Made: f.Made, Closes: f.Closes, Retires: f.Retires, Retired: !there[epochKey(f.Number)],
+			Media: []string{m.ID}, Snapshot: &f.Snapshot,
+		})
+		e.Run = &Run{Time: f.Snapshot.Time, Size: f.Snapshot.Size, Epoch: f.Number}
+	}
+	return k.c.saveEpochs(e)
+}
+
+// CheckpointOf reads the checkpoint that lies beside the increments of a data side.
+func CheckpointOf(fsys disk.FS, dir string) ([]byte, error) {
+	return disk.ReadFile(fsys, filepath.Join(dir, checkpointFile))
+}
