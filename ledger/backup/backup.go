@@ -35,11 +35,14 @@ type Source interface {
 	// position, nil for everything, and returns the new position: JSON in the form of
 	// json.Marshal.
 	Vault(ctx context.Context, since json.RawMessage, w io.Writer) (json.RawMessage, error)
+	// Follows reports whether an increment of the vault can go on from a position. It
+	// cannot if the vault is another one, such as one that was restored.
+	Follows(since json.RawMessage) bool
 	// Keys writes the key tree, its top sealed under a key in custody. What was put
 	// into the vault before it began is in the tree, unless it was destroyed.
 	Keys(ctx context.Context, w io.Writer, epoch string) (Taken, error)
 	// Destroyed is how many destructions there have been.
-	Destroyed() uint64
+	Destroyed(ctx context.Context) (uint64, error)
 }
 
 // Taken says which key tree was written.
@@ -99,8 +102,27 @@ const (
 	DefaultKeep  = 35 * 24 * time.Hour
 )
 
-// WithDefaults fills in the schedule, and checks the plan.
-func (p Plan) WithDefaults() (Plan, error) {
+// Or is the plan, with what another one says where it says nothing.
+func (p Plan) Or(other Plan) Plan {
+	if p.Data == "" {
+		p.Data = other.Data
+	}
+	if p.Keys == "" {
+		p.Keys = other.Keys
+	}
+	if len(p.Recipients) == 0 {
+		p.Recipients = other.Recipients
+	}
+	for _, d := range []struct{ is, other *time.Duration }{{&p.Every, &other.Every}, {&p.Epoch, &other.Epoch}, {&p.Keep, &other.Keep}} {
+		if *d.is == 0 {
+			*d.is = *d.other
+		}
+	}
+	return p
+}
+
+// scheduled fills in the schedule.
+func (p Plan) scheduled() Plan {
 	for _, d := range []struct {
 		is      *time.Duration
 		initial time.Duration
@@ -109,11 +131,17 @@ func (p Plan) WithDefaults() (Plan, error) {
 			*d.is = d.initial
 		}
 	}
+	return p
+}
+
+// WithDefaults fills in the schedule, and checks the plan.
+func (p Plan) WithDefaults() (Plan, error) {
+	p = p.scheduled()
 	switch {
 	case p.Data == "" || p.Keys == "":
-		return p, errors.New("a backup has two sides; name a folder for each")
+		return p, errors.New("a backup has two sides; name a folder for each, with --data and --keys or in the configuration")
 	case len(p.Recipients) == 0:
-		return p, errors.New("a backup is encrypted; make an identity with 'medledger backup identity' and name its recipient")
+		return p, errors.New("a backup is encrypted; make an identity with 'medledger backup identity' and name its recipient with --recipients or in the configuration")
 	case p.Every < time.Minute || p.Epoch < p.Every || p.Keep < p.Epoch:
 		return p, fmt.Errorf("a backup every %v, epochs of %v, kept for %v: want at least a minute, and each at least the one before", p.Every, p.Epoch, p.Keep)
 	}
@@ -138,10 +166,45 @@ func (p *Plan) recipients() ([]age.Recipient, error) {
 type Backups struct {
 	c  Config
 	mu sync.Mutex // held while a backup is taken, and while the epochs are read or written
+
+	healthMu sync.Mutex
+	health   Health
+}
+
+// Health is how backups go since the ledger was opened.
+type Health struct {
+	LastSuccess time.Time     // when the last that succeeded was begun, also before that; zero if none did
+	Took        time.Duration // the last that succeeded; zero if none did since
+	Bytes       int64         // of its increment
+	Failures    uint64
 }
 
 // New returns the backups of a ledger.
-func New(c Config) *Backups { return &Backups{c: c} }
+func New(c Config) *Backups {
+	b := &Backups{c: c}
+	if e, err := c.readEpochs(); err == nil && e.Run != nil {
+		b.health.LastSuccess = e.Run.Time
+	}
+	return b
+}
+
+// Health says how backups go.
+func (b *Backups) Health() Health {
+	b.healthMu.Lock()
+	defer b.healthMu.Unlock()
+	return b.health
+}
+
+// ran keeps how a run went.
+func (b *Backups) ran(begun time.Time, report *Report, err error) {
+	b.healthMu.Lock()
+	defer b.healthMu.Unlock()
+	if err != nil {
+		b.health.Failures++
+		return
+	}
+	b.health.LastSuccess, b.health.Took, b.health.Bytes = begun.UTC().Truncate(time.Second), b.c.Clock().Sub(begun), report.Bytes
+}
 
 // Report says what a run did.
 type Report struct {
@@ -159,6 +222,13 @@ type Report struct {
 // the keys of all that is in the data side. Epochs whose day has come are retired first,
 // whatever fails afterwards: that is a promise to those whose records were destroyed.
 func (b *Backups) Run(ctx context.Context, src Source, p Plan, full bool) (*Report, error) {
+	begun := b.c.Clock()
+	report, err := b.run(ctx, src, p, full)
+	b.ran(begun, report, err)
+	return report, err
+}
+
+func (b *Backups) run(ctx context.Context, src Source, p Plan, full bool) (*Report, error) {
 	p, err := p.WithDefaults()
 	if err != nil {
 		return nil, err

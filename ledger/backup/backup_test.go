@@ -104,6 +104,7 @@ type source struct {
 	state     []string // entries of the state log; nil: there is none
 	contents  []string // of the vault
 	destroyed uint64
+	another   bool // the vault is another one than before
 }
 
 type memoryLog []string
@@ -147,6 +148,8 @@ func (s *source) Vault(_ context.Context, since json.RawMessage, w io.Writer) (j
 	return json.Marshal(len(s.contents))
 }
 
+func (s *source) Follows(json.RawMessage) bool { return !s.another }
+
 func (s *source) Keys(ctx context.Context, w io.Writer, epoch string) (Taken, error) {
 	sealed, err := s.custody.Seal(ctx, epoch, fmt.Appendf(nil, "tree of %d", len(s.contents)), nil)
 	if err != nil {
@@ -156,7 +159,7 @@ func (s *source) Keys(ctx context.Context, w io.Writer, epoch string) (Taken, er
 	return Taken{Generation: s.destroyed + 1, Destroyed: s.destroyed}, err
 }
 
-func (s *source) Destroyed() uint64 { return s.destroyed }
+func (s *source) Destroyed(context.Context) (uint64, error) { return s.destroyed, nil }
 
 func (s *source) add(n int) {
 	for range n {
@@ -212,6 +215,15 @@ func (h *house) must(err error) {
 	h.t.Helper()
 	if err != nil {
 		h.t.Fatal(err)
+	}
+}
+
+func (h *house) unpack(identity []age.Identity, folder string) {
+	h.t.Helper()
+	names, err := UnpackSecrets(h.fsys, keysDir, identity, folder, "log.key")
+	h.must(err)
+	if !slices.Contains(names, "log.key") || !slices.Contains(names, "commands.key") {
+		h.t.Errorf("the secrets are %v", names)
 	}
 }
 
@@ -278,13 +290,13 @@ func TestRunAndRestore(t *testing.T) {
 		h.check()
 	}
 	c := h.elsewhere()
-	h.must(UnpackSecrets(h.fsys, keysDir, h.identity, c.Secrets))
+	h.unpack(h.identity, c.Secrets)
 	entries, err := h.fsys.ReadDir(c.Secrets)
 	h.must(err)
 	if len(entries) != 2 || entries[0].Name() != "commands.key" || entries[1].Name() != "log.key" {
 		t.Errorf("the secrets are %v", entries)
 	}
-	if err := UnpackSecrets(h.fsys, keysDir, h.identity, c.Secrets); err == nil {
+	if _, err := UnpackSecrets(h.fsys, keysDir, h.identity, c.Secrets, "log.key"); err == nil {
 		t.Error("secrets were written over")
 	}
 	for range 2 { // interrupted, and again
@@ -373,6 +385,9 @@ func TestChains(t *testing.T) {
 	step("an increment", false, 10, 8, 6)
 	h.must(disk.WriteFile(h.fsys, "data/position", old, 0o600))
 	step("a position from before", false, 11, 11, 4)
+	h.source.another = true
+	step("another vault", false, 12, 12, 2)
+	h.source.another = false
 	// What an old ledger would write over newer backups is refused.
 	h.source.leaves = h.source.leaves[:3]
 	if _, err := h.Run(t.Context(), h.source, h.plan, false); err == nil || !strings.Contains(err.Error(), "older copy") {
@@ -424,7 +439,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := OpenChain(h.fsys, dataDir, other.identity); !errors.Is(err, ErrIdentity) {
 		t.Errorf("another identity: %v", err)
 	}
-	if err := UnpackSecrets(h.fsys, keysDir, other.identity, "there"); !errors.Is(err, ErrIdentity) {
+	if _, err := UnpackSecrets(h.fsys, keysDir, other.identity, "there", "log.key"); !errors.Is(err, ErrIdentity) {
 		t.Errorf("another identity for the secrets: %v", err)
 	}
 	if _, err := OpenChain(h.fsys, keysDir, h.identity); !errors.Is(err, ErrNone) {

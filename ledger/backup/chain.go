@@ -86,9 +86,9 @@ type nextIncrement struct {
 }
 
 // next decides how the data side goes on. It begins a new chain if it is told to, if it
-// does not know where it stands, if a file is missing, or if the chain has become more
-// than twice as long as a new one would be.
-func (d dataSide) next(c *Config, full bool) (nextIncrement, error) {
+// does not know where it stands, if a file is missing, if the vault was restored since, or
+// if the chain has become more than twice as long as a new one would be.
+func (d dataSide) next(c *Config, src Source, full bool) (nextIncrement, error) {
 	numbers, err := d.numbers()
 	if err != nil && !errors.Is(err, ErrNone) {
 		return nextIncrement{}, err
@@ -126,6 +126,10 @@ func (d dataSide) next(c *Config, full bool) (nextIncrement, error) {
 	if !whole {
 		c.Logger.Warn("an increment of the data side is missing, or there are more than it knows; a new chain begins")
 		return anew, nil
+	}
+	if !src.Follows(p.Vault) {
+		c.Logger.Info("the vault is another one than in the data side's last increment; a new chain begins")
+		full = true
 	}
 	if full || p.RestBytes > p.FirstBytes+chainRoom {
 		anew.number, anew.base = p.Number+1, p.Number+1
@@ -177,7 +181,7 @@ type added struct {
 // takes, for it is whole. Crash after: it is there, and perhaps files of chains that
 // have had their day.
 func (d dataSide) add(ctx context.Context, c *Config, src Source, recipients []age.Recipient, full bool) (*added, error) {
-	next, err := d.next(c, full)
+	next, err := d.next(c, src, full)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@
 // Increments form chains. The first of a chain begins at nothing, each later one where the
 // one before ends, and names the SHA-256 of that one's file. Only the newest chain is
 // restored. A new one begins when the operator says so, when the position was lost or a
-// file is missing, and when the later increments have come to more than the first one and
+// file is missing, when the ledger was restored since, and when the later increments have come to more than the first one and
 // 64 MiB. When a chain has begun, the chain before it stays and those before that are
 // removed; who wants to keep them copies them elsewhere.
 //

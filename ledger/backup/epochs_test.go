@@ -257,7 +257,7 @@ func TestSecretsFollow(t *testing.T) {
 	h.run()
 	second, err := ParseIdentities([]byte(identity))
 	h.must(err)
-	h.must(UnpackSecrets(h.fsys, keysDir, second, "there"))
+	h.unpack(second, "there")
 	k, err := OpenKeySide(h.elsewhere(), keysDir)
 	h.must(err)
 	h.must(k.ImportKeys(t.Context(), second))

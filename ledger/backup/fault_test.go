@@ -4,6 +4,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -115,15 +116,15 @@ func TestFaultsInUnpack(t *testing.T) {
 		for n := 1; ; n++ {
 			folder := "there" + string(effect) + strings.Repeat("x", n)
 			h.fsys.FailCall(n, effect)
-			err := UnpackSecrets(h.fsys, keysDir, h.identity, folder)
+			_, err := UnpackSecrets(h.fsys, keysDir, h.identity, folder, "log.key")
 			failed := h.fsys.Failed()
 			h.fsys.FailNone()
 			h.fsys.Crash(disktest.Losses[random.IntN(len(disktest.Losses))], random)
-			if _, statErr := h.fsys.Stat(folder); statErr != nil {
+			if _, statErr := h.fsys.Stat(filepath.Join(folder, "log.key")); statErr != nil {
 				if err == nil {
 					t.Fatalf("call %d, %s: the secrets are gone", n, effect)
 				}
-				h.must(UnpackSecrets(h.fsys, keysDir, h.identity, folder))
+				h.unpack(h.identity, folder)
 			}
 			entries, err := h.fsys.ReadDir(folder)
 			if err != nil || len(entries) != 2 {

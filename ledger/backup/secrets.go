@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -125,50 +127,51 @@ func readSealed(fsys disk.FS, path string, identities []age.Identity) ([]byte, e
 	return plain, nil
 }
 
-const unfinishedSecrets = ".restoring"
-
-// UnpackSecrets makes the folder of the secrets from a key side. The folder must not be
-// there. Crash before it has its name: an unfinished folder, which the next call begins
-// again. Crash after: the folder.
-func UnpackSecrets(fsys disk.FS, keys string, identities []age.Identity, folder string) error {
-	if _, err := fsys.Stat(folder); err == nil {
-		return fmt.Errorf("%s is there already: %w", folder, fs.ErrExist)
+// UnpackSecrets puts the secrets of a key side into a folder, made if missing, in which
+// there must not be the file called last: it is written last. Crash before: a folder
+// without it, which the next call completes. Crash after: the secrets. It returns the
+// names of the files.
+func UnpackSecrets(fsys disk.FS, keys string, identities []age.Identity, folder, last string) ([]string, error) {
+	if _, err := fsys.Stat(filepath.Join(folder, last)); err == nil {
+		return nil, fmt.Errorf("%s is there already: %w", filepath.Join(folder, last), fs.ErrExist)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	path := filepath.Join(keys, secretsFile)
 	raw, err := readSealed(fsys, path, identities)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", keys, ErrNone)
+		return nil, fmt.Errorf("%s: %w", keys, ErrNone)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer clear(raw)
 	s, err := parseSecrets(raw)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	unfinished := filepath.Clean(folder) + unfinishedSecrets
-	if err := disk.MakeDir(fsys, unfinished, 0o700); err != nil {
-		return err
+	slices.SortStableFunc(s.Files, func(a, b Secret) int {
+		return cmp.Compare(rank(a.Name, last), rank(b.Name, last))
+	})
+	if n := len(s.Files); n == 0 || s.Files[n-1].Name != last {
+		return nil, fmt.Errorf("%s lacks %s: %w", path, last, ErrIncomplete)
 	}
-	left, err := fsys.ReadDir(unfinished)
-	if err != nil {
-		return err
+	if err := disk.MakeDir(fsys, folder, 0o700); err != nil {
+		return nil, err
 	}
-	for _, e := range left {
-		if err := fsys.Remove(filepath.Join(unfinished, e.Name())); err != nil {
-			return err
-		}
-	}
+	var names []string
 	for _, f := range s.Files {
-		if err := disk.WriteFile(fsys, filepath.Join(unfinished, f.Name), f.Content, 0o600); err != nil {
-			return fmt.Errorf("writing a secret: %w", err)
+		names = append(names, f.Name)
+		if err := disk.WriteFile(fsys, filepath.Join(folder, f.Name), f.Content, 0o600); err != nil {
+			return names, fmt.Errorf("writing a secret: %w", err)
 		}
 	}
-	if err := fsys.Rename(unfinished, folder); err != nil {
-		return err
+	return names, nil
+}
+
+func rank(name, last string) int {
+	if name == last {
+		return 1
 	}
-	return fsys.SyncDir(filepath.Dir(filepath.Clean(folder)))
+	return 0
 }

@@ -41,12 +41,9 @@ type EpochStatus struct {
 // tardy is how many times Every may pass before a backup is overdue.
 const tardy = 2
 
-// Status looks at a plan's sides, and at the epochs.
+// Status looks at a plan's data side, if it names one, and at the epochs.
 func (b *Backups) Status(ctx context.Context, src Source, p Plan) (*Status, error) {
-	p, err := p.WithDefaults()
-	if err != nil {
-		return nil, err
-	}
+	p = p.scheduled()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := &b.c
@@ -54,7 +51,10 @@ func (b *Backups) Status(ctx context.Context, src Source, p Plan) (*Status, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Time: c.now(), Destroyed: src.Destroyed(), Last: e.Run, Epochs: []EpochStatus{}, Overdue: []string{}}
+	s := &Status{Time: c.now(), Last: e.Run, Epochs: []EpochStatus{}, Overdue: []string{}}
+	if s.Destroyed, err = src.Destroyed(ctx); err != nil {
+		return nil, err
+	}
 	if _, s.Size, err = src.Log().Checkpoint(ctx); err != nil {
 		return nil, err
 	}
