@@ -3,7 +3,6 @@ package vault
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -90,12 +89,9 @@ func (t *tree) backupHead(ctx context.Context, tx *sql.Tx, epoch string) (head e
 	if err != nil {
 		return head, err
 	}
-	last, err := readMeta(ctx, tx, metaSlot)
+	last, err := readSlot(ctx, tx, metaSlot)
 	if err != nil {
 		return head, err
-	}
-	if len(last) != 8 {
-		return head, fmt.Errorf("bad mark of the last key's slot: %w", errTree)
 	}
 	name := t.id.rootName(state.generation)
 	topKey, err := t.custody.Open(ctx, name, state.top, t.id.topContext(state.generation, state.height))
@@ -108,7 +104,7 @@ func (t *tree) backupHead(ctx context.Context, tx *sql.Tx, epoch string) (head e
 		return head, fmt.Errorf("sealing the key of the tree's top for epoch %q: %w", epoch, err)
 	}
 	return entry{
-		kind: entryTree, vaults: t.lineage(), number: state.generation, slot: slot(binary.BigEndian.Uint64(last)),
+		kind: entryTree, vaults: t.lineage(), number: state.generation, slot: last,
 		tree: treeShape{state.fanOut, state.height, epoch}, bytes: sealed,
 	}, nil
 }

@@ -128,16 +128,12 @@ func lastRows(ctx context.Context, on querier) (lastSlot slot, lastSerial serial
 	if err != nil {
 		return 0, 0, err
 	}
-	last, err := readMeta(ctx, on, metaSlot)
-	if err != nil {
+	if lastSlot, err = readSlot(ctx, on, metaSlot); err != nil {
 		return 0, 0, err
-	}
-	if len(last) != 8 || last[0] > 0x7f {
-		return 0, 0, fmt.Errorf("bad mark of the last key's slot: restore %s from its backup", keysFile)
 	}
 	var versions, documents serial
 	err = on.QueryRowContext(ctx, "SELECT (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)").Scan(&versions, &documents)
-	return slot(binary.BigEndian.Uint64(last)), max(collected, versions, documents), err
+	return lastSlot, max(collected, versions, documents), err
 }
 
 func (k *keyStore) prepareReads(ctx context.Context) (err error) {

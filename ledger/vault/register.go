@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,9 +20,9 @@ var ErrRegister = errors.New("the register of destroyed keys is damaged; put it 
 
 const (
 	registerMagic = "MLVREG\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"
-	// registerAlign divides the size of the header and of every entry, and that of a
-	// disk's sector: the head of an entry is written whole, or not at all.
-	registerAlign = 16
+	// registerHead is the size of an entry's head. Like that of the register's header
+	// and of entries it is a multiple of 16, which divides a disk's sector.
+	registerHead = 48
 	// maxRegistered is how many slots one entry has at most.
 	maxRegistered = 1 << 16
 	// maxRegister bounds a register in bytes: some 30 million destructions.
@@ -31,8 +32,12 @@ const (
 // Destroyed is a slot whose key was destroyed by the change to a generation: a key
 // tree of that generation, or a later one, has it no more.
 type Destroyed struct {
+	Vault      [16]byte // the id of the vault that destroyed it
 	Generation uint64
 	Slot       int64
+	// Inherited says that the vault that was restored to be this one had given the
+	// slot out: it is the same in backups of both.
+	Inherited bool
 }
 
 // register is the file to which destroyed slots are appended. A restoration kills
@@ -51,10 +56,19 @@ func newRegister(fsys disk.FS, path string) *register {
 	return &register{fsys: fsys, path: path}
 }
 
-// append registers at most maxRegistered slots, durably, in one entry. It first cuts off what a crash left of an
+// registered is an entry: slots that a vault has destroyed at once, and the first one
+// that it has given out itself.
+type registered struct {
+	vault      vaultID
+	generation uint64
+	own        slot
+	slots      []slot
+}
+
+// append appends an entry, of at most maxRegistered slots, durably. It first cuts off what a crash left of an
 // earlier append. Crash: none of it, all of it, or a torn entry.
-func (r *register) append(generation uint64, slots []slot) (err error) {
-	if r == nil || len(slots) == 0 {
+func (r *register) append(e registered) (err error) {
+	if r == nil || len(e.slots) == 0 {
 		return nil
 	}
 	r.mu.Lock()
@@ -73,7 +87,7 @@ func (r *register) append(generation uint64, slots []slot) (err error) {
 		return err
 	}
 	if err = f.Truncate(end); err == nil {
-		_, err = f.WriteAt(appendRegistered(nil, generation, slots), end)
+		_, err = f.WriteAt(e.append(nil), end)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -96,25 +110,28 @@ func (r *register) prepare() (end int64, err error) {
 	if err := r.fsys.SyncDir(filepath.Dir(r.path)); err != nil {
 		return 0, err
 	}
-	_, end, err = parseRegister(b)
-	return end, err
+	return parseRegister(b, func(registered) {})
 }
 
-// appendRegistered appends an entry:
+// append appends
 //
-//	generation (8) || count (4) || CRC-32C of these 12 bytes (4) ||
+//	vault (16) || generation (8) || own (8) || count (4) || zeros (8) ||
+//	CRC-32C of these 44 bytes (4) ||
 //	count slots (8 each) || zeros, to a multiple of 16 bytes with what follows ||
 //	CRC-32C of slots and zeros (4)
-func appendRegistered(b []byte, generation uint64, slots []slot) []byte {
+func (e registered) append(b []byte) []byte {
 	at := len(b)
-	b = binary.BigEndian.AppendUint64(b, generation)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(slots)))
+	b = append(b, e.vault[:]...)
+	b = binary.BigEndian.AppendUint64(b, e.generation)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.own))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(e.slots)))
+	b = append(b, make([]byte, 8)...)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
 	at = len(b)
-	for _, s := range slots {
+	for _, s := range e.slots {
 		b = binary.BigEndian.AppendUint64(b, uint64(s))
 	}
-	b = append(b, make([]byte, registerPadding(len(slots)))...)
+	b = append(b, make([]byte, registerPadding(len(e.slots)))...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
 }
 
@@ -139,65 +156,79 @@ func ReadRegister(fsys disk.FS, path string) ([]Destroyed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the register of destroyed keys: %w", err)
 	}
-	list, _, err := parseRegister(b)
+	var list []Destroyed
+	_, err = parseRegister(b, func(e registered) {
+		for _, s := range e.slots {
+			list = append(list, Destroyed{e.vault, e.generation, int64(s), s < e.own})
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the register of destroyed keys %s: %w", path, err)
 	}
 	return list, nil
 }
 
-// parseRegister returns the entries of a register and where they end.
-func parseRegister(b []byte) (list []Destroyed, end int64, err error) {
+// parseRegister visits the entries of a register and returns where they end.
+func parseRegister(b []byte, visit func(registered)) (end int64, err error) {
 	if len(b) < len(registerMagic) || string(b[:len(registerMagic)]) != registerMagic {
-		return nil, 0, fmt.Errorf("it begins with something else: %w", ErrRegister)
+		return 0, fmt.Errorf("it begins with something else: %w", ErrRegister)
 	}
 	for at := len(registerMagic); ; {
-		n, generation, slots, err := parseRegistered(b[at:])
+		e, size, err := parseRegistered(b[at:])
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return list, int64(at), nil
+			return int64(at), nil
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("entry at byte %d: %w", at, err)
+			return 0, fmt.Errorf("entry at byte %d: %w", at, err)
 		}
-		for ; len(slots) > 0; slots = slots[8:] {
-			d := Destroyed{generation, int64(binary.BigEndian.Uint64(slots))}
-			if d.Slot <= 0 || d.Generation == 0 {
-				return nil, 0, fmt.Errorf("slot %d of generation %d: %w", d.Slot, d.Generation, ErrRegister)
-			}
-			list = append(list, d)
-		}
-		at += n
+		visit(e)
+		at += size
 	}
 }
 
 // parseRegistered reads one entry, and answers io.ErrUnexpectedEOF if there is none,
 // or one that is torn: cut, or the last one and not whole, so that a crash can have
 // left it. A sector that was not written is zeros.
-func parseRegistered(b []byte) (size int, generation uint64, slots []byte, err error) {
-	const head = registerAlign
-	if len(b) < head || isZero(b[:head]) {
-		return 0, 0, nil, io.ErrUnexpectedEOF
+func parseRegistered(b []byte) (e registered, size int, err error) {
+	if len(b) < registerHead {
+		return e, 0, io.ErrUnexpectedEOF
 	}
-	count := binary.BigEndian.Uint32(b[8:])
-	if crc32.Checksum(b[:12], castagnoli) != binary.BigEndian.Uint32(b[12:]) || count == 0 || count > maxRegistered {
-		return 0, 0, nil, ErrRegister
+	head := b[:registerHead]
+	count := binary.BigEndian.Uint32(head[32:])
+	if crc32.Checksum(head[:44], castagnoli) != binary.BigEndian.Uint32(head[44:]) {
+		// Sectors end where blocks of 16 bytes do.
+		if isZero(head[:16]) || isZero(head[16:32]) || isZero(head[32:]) {
+			return e, 0, io.ErrUnexpectedEOF
+		}
+		return e, 0, ErrRegister
+	}
+	e = registered{vault: vaultID(head), generation: binary.BigEndian.Uint64(head[16:]), own: slot(binary.BigEndian.Uint64(head[24:]))}
+	if count == 0 || count > maxRegistered || e.generation == 0 || e.own < 0 || !isZero(head[36:44]) {
+		return e, 0, ErrRegister
 	}
 	n := int(count)
-	size = head + 8*n + registerPadding(n) + 4
+	size = registerHead + 8*n + registerPadding(n) + 4
 	if size > len(b) {
-		return 0, 0, nil, io.ErrUnexpectedEOF
+		return e, 0, io.ErrUnexpectedEOF
 	}
-	body := b[head : size-4]
+	body := b[registerHead : size-4]
 	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[size-4:]) {
 		if size == len(b) {
-			return 0, 0, nil, io.ErrUnexpectedEOF
+			return e, 0, io.ErrUnexpectedEOF
 		}
-		return 0, 0, nil, ErrRegister
+		return e, 0, ErrRegister
 	}
-	if !isZero(body[8*n:]) {
-		return 0, 0, nil, ErrRegister
+	for ; n > 0; n-- {
+		s := slot(binary.BigEndian.Uint64(body))
+		if s <= 0 {
+			return e, 0, ErrRegister
+		}
+		e.slots, body = append(e.slots, s), body[8:]
 	}
-	return size, binary.BigEndian.Uint64(b), body[:8*n], nil
+	if !isZero(body) {
+		return e, 0, ErrRegister
+	}
+	return e, size, nil
 }
 
 func isZero(b []byte) bool {
@@ -213,28 +244,39 @@ func isZero(b []byte) bool {
 func (r *register) trim(generation uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list, err := ReadRegister(r.fsys, r.path)
+	b, err := readRegisterFile(r.fsys, r.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	b := []byte(registerMagic)
-	for len(list) > 0 {
-		g := list[0].Generation
-		var slots []slot
-		for len(list) > 0 && list[0].Generation == g && len(slots) < maxRegistered {
-			slots = append(slots, slot(list[0].Slot))
-			list = list[1:]
+	left := []byte(registerMagic)
+	_, err = parseRegister(b, func(e registered) {
+		if e.generation > generation {
+			left = e.append(left)
 		}
-		if g > generation {
-			b = appendRegistered(b, g, slots)
-		}
+	})
+	if err != nil {
+		return fmt.Errorf("dropping entries of the register of destroyed keys: %w", err)
 	}
 	// Crash before: the register as it was. Crash after: the shorter one.
-	if err := disk.WriteFile(r.fsys, r.path, b, 0o600); err != nil {
+	if err := disk.WriteFile(r.fsys, r.path, left, 0o600); err != nil {
 		return fmt.Errorf("dropping entries of the register of destroyed keys: %w", err)
 	}
 	return nil
+}
+
+// TrimRegister drops the entries of generations up to one from the register: those
+// that no backup of keys reaches any more, because each that there is has a later
+// generation, or a key of its epoch that is destroyed.
+func (v *Vault) TrimRegister(ctx context.Context, generation uint64) error {
+	if err := v.enter(ctx); err != nil {
+		return err
+	}
+	defer v.leave()
+	if v.keys.tree.register == nil {
+		return nil
+	}
+	return v.keys.tree.register.trim(generation)
 }

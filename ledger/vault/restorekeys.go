@@ -8,8 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"slices"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 // restoredKeys is a backup of keys that is being restored.
@@ -53,13 +55,30 @@ func openRestoredKeys(ctx context.Context, cfg Config, src Source) (*restoredKey
 		destroyed = append(registered, destroyed...)
 	}
 	for _, d := range destroyed {
-		if d.Generation > head.number {
+		// What was destroyed before the backup is in no node of it, so that
+		// generations need not be compared.
+		if d.Inherited || slices.Contains(k.lineage, vaultID(d.Vault)) {
 			k.kill[slot(d.Slot)] = struct{}{}
 		}
 		k.generation, k.last = max(k.generation, d.Generation), max(k.last, slot(d.Slot))
 	}
+	return k, k.follow(ctx, cfg.Custody)
+}
+
+// follow makes the generation a later one than any that is known of the vault that
+// was backed up.
+func (k *restoredKeys) follow(ctx context.Context, in custody.Custody) error {
+	names, err := in.Names(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for former root keys: %w", err)
+	}
+	for _, name := range names {
+		if id, generation, ok := parseRootName(name); ok && slices.Contains(k.lineage, id) {
+			k.generation = max(k.generation, generation)
+		}
+	}
 	k.generation++
-	return k, nil
+	return nil
 }
 
 func (k *restoredKeys) wipe() {
@@ -117,8 +136,12 @@ func (k *restoredKeys) join(ctx context.Context, to *sql.Conn, id vaultID, cfg C
 		return err
 	}
 	last := max(k.last, b.last, rows.last) + restoredGap
-	_, err = to.ExecContext(ctx, "UPDATE meta SET value = ? WHERE name = ?", slotBytes(last), metaSlot)
-	return err
+	for name, value := range map[string]slot{metaSlot: last, metaOwn: last + 1} {
+		if _, err := to.ExecContext(ctx, "UPDATE meta SET value = ? WHERE name = ?", slotBytes(value), name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keyedRows are the rows that lie under keys, in the order of their slots.

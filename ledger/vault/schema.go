@@ -25,7 +25,7 @@ const schema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE nodes (id INTEGER PRIMARY KEY, blob BLOB NOT NULL) STRICT;
 CREATE TABLE staged (id INTEGER PRIMARY KEY, blob BLOB NOT NULL) STRICT;
-CREATE TABLE pending (slot INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE pending (slot INTEGER PRIMARY KEY, promised INTEGER NOT NULL) STRICT;
 CREATE TABLE owners (kind INTEGER NOT NULL, owner BLOB NOT NULL, key INTEGER NOT NULL, proof BLOB NOT NULL,
 	PRIMARY KEY (kind, owner)) WITHOUT ROWID, STRICT;
 CREATE TABLE versions (
@@ -123,8 +123,8 @@ func createSchema(ctx context.Context, on execer, id vaultID, former []vaultID, 
 	for _, f := range former {
 		ids = append(ids, f[:]...)
 	}
-	_, err = on.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?), (?, ?), (?, ?), (?, ?), ('collected', ?)",
-		metaVault, id[:], metaFormer, ids, metaTree, state.marshal(), metaSlot, slotBytes(0), make([]byte, 8))
+	_, err = on.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), ('collected', ?)",
+		metaVault, id[:], metaFormer, ids, metaTree, state.marshal(), metaSlot, slotBytes(0), metaOwn, slotBytes(0), make([]byte, 8))
 	return err
 }
 

@@ -56,7 +56,7 @@ func (t *tree) complete(ctx context.Context, opening bool) error {
 // pending, and perhaps a root key and staged nodes that count for nothing: the next
 // Open begins anew with the first step. After the commit it leaves root keys to be
 // retired.
-func (t *tree) swap(ctx context.Context, doomed []slot, to custody.Custody) error {
+func (t *tree) swap(ctx context.Context, doomed []doomedSlot, to custody.Custody) error {
 	s := swap{tree: t, doomed: doomed, to: to}
 	s.next = t.state
 	s.next.generation++
@@ -80,7 +80,7 @@ func (t *tree) swap(ctx context.Context, doomed []slot, to custody.Custody) erro
 	// be destroyed. Crash before, or half-way: not in the register, or a torn entry,
 	// which the next append cuts off. Crash after: in it, and once more when the swap
 	// is done again, which says the same.
-	err = t.hook.do(stepRegister, func() error { return t.register.append(s.next.generation, doomed) })
+	err = t.hook.do(stepRegister, s.registerDoomed)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (t *tree) swap(ctx context.Context, doomed []slot, to custody.Custody) erro
 // swap is one change of generations under way.
 type swap struct {
 	*tree
-	doomed  []slot // ascending
+	doomed  []doomedSlot // ascending
 	to      custody.Custody
 	root    string // the new root key's name
 	next    treeState
@@ -135,7 +135,7 @@ func (s *swap) stage(ctx context.Context) error {
 	}
 	edits := make([]edit, len(s.doomed))
 	for i, at := range s.doomed {
-		id, child := s.state.leaf(at)
+		id, child := s.state.leaf(at.slot)
 		edits[i] = edit{index: id.index, child: child}
 	}
 	var err error
@@ -201,6 +201,18 @@ func (s *swap) renew(ctx context.Context, id nodeID, edits []edit, key *[keySize
 	return err
 }
 
+// registerDoomed registers what was promised to be destroyed. What was discarded may
+// be no orphan to another log: a restored ledger may know of it.
+func (s *swap) registerDoomed() error {
+	var promised []slot
+	for _, d := range s.doomed {
+		if d.promised {
+			promised = append(promised, d.slot)
+		}
+	}
+	return s.register.append(registered{s.id, s.next.generation, s.own, promised})
+}
+
 // commit makes the new generation the one that counts.
 func (s *swap) commit(ctx context.Context) error {
 	// Nobody may be half-way down the tree, and what was opened of it is retired.
@@ -226,7 +238,7 @@ func (s *swap) install(ctx context.Context) error {
 		}
 	}
 	if n := len(s.doomed); n > 0 {
-		if _, err := s.conn.ExecContext(ctx, "DELETE FROM pending WHERE slot <= ?", int64(s.doomed[n-1])); err != nil {
+		if _, err := s.conn.ExecContext(ctx, "DELETE FROM pending WHERE slot <= ?", int64(s.doomed[n-1].slot)); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,7 @@ type verification struct {
 
 // node compares a staged node with the one that it follows, and then those below.
 // doomed are the slots below it.
-func (v *verification) node(ctx context.Context, id nodeID, former, next [keySize]byte, doomed []slot) error {
+func (v *verification) node(ctx context.Context, id nodeID, former, next [keySize]byte, doomed []doomedSlot) error {
 	was, err := v.read(ctx, readNode, id, &former)
 	if err != nil {
 		return fmt.Errorf("opening what it follows: %w", err)
@@ -75,7 +75,7 @@ func (v *verification) node(ctx context.Context, id nodeID, former, next [keySiz
 	}
 	for i := range v.state.fanOut {
 		first := (id.index*int64(v.state.fanOut) + int64(i)) * width
-		n := sort.Search(len(doomed), func(n int) bool { return int64(doomed[n]) >= first+width })
+		n := sort.Search(len(doomed), func(n int) bool { return int64(doomed[n].slot) >= first+width })
 		below := doomed[:n]
 		doomed = doomed[n:]
 		old, new := [keySize]byte(was[i*keySize:]), [keySize]byte(is[i*keySize:])
@@ -83,7 +83,7 @@ func (v *verification) node(ctx context.Context, id nodeID, former, next [keySiz
 		case len(below) == 0 && old != new:
 			return fmt.Errorf("child %d of node %d of level %d: %w", i, id.index, id.level, errStaged)
 		case len(below) > 0 && id.level == 0 && new != [keySize]byte{}:
-			return fmt.Errorf("slot %d still has a key: %w", below[0], errStaged)
+			return fmt.Errorf("slot %d still has a key: %w", below[0].slot, errStaged)
 		case len(below) > 0 && id.level > 0:
 			if err := v.node(ctx, nodeID{id.level - 1, id.index*int64(v.state.fanOut) + int64(i)}, old, new, below); err != nil {
 				return err
@@ -91,7 +91,7 @@ func (v *verification) node(ctx context.Context, id nodeID, former, next [keySiz
 		}
 	}
 	if len(doomed) > 0 {
-		return fmt.Errorf("slot %d is not below node %d of level %d: %w", doomed[0], id.index, id.level, errStaged)
+		return fmt.Errorf("slot %d is not below node %d of level %d: %w", doomed[0].slot, id.index, id.level, errStaged)
 	}
 	return nil
 }

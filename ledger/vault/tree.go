@@ -27,6 +27,7 @@ import (
 type tree struct {
 	id       vaultID
 	former   []vaultID // of the vaults that this one was restored from
+	own      slot      // the first that was given out by this one
 	random   io.Reader
 	log      *slog.Logger
 	hook     stepHook
@@ -76,7 +77,7 @@ const (
 func (t *tree) prepare(ctx context.Context) (err error) {
 	for i, query := range []string{
 		putNode,
-		"INSERT INTO pending (slot) VALUES (?) ON CONFLICT DO NOTHING",
+		"INSERT INTO pending (slot, promised) VALUES (?, ?) ON CONFLICT (slot) DO UPDATE SET promised = max(promised, excluded.promised)",
 		"INSERT INTO staged (id, blob) VALUES (?, ?)",
 		"INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 		"DELETE FROM meta WHERE name = ?",
@@ -250,7 +251,11 @@ func (t *tree) grow(ctx context.Context) error {
 
 // destroy dooms a slot: complete takes its key out of the tree.
 func (t *tree) destroy(ctx context.Context, s slot) error {
-	_, err := t.write.doom.ExecContext(ctx, int64(s))
+	return t.doom(ctx, s, true)
+}
+
+func (t *tree) doom(ctx context.Context, s slot, promised bool) error {
+	_, err := t.write.doom.ExecContext(ctx, int64(s), promised)
 	return err
 }
 
@@ -265,7 +270,7 @@ func (t *tree) discard(ctx context.Context, s slot) error {
 	}
 	// Readers find the row until the commit, and are not to find its slot empty.
 	t.emptied = append(t.emptied, place{n, child})
-	return t.destroy(ctx, s)
+	return t.doom(ctx, s, false)
 }
 
 // flush writes the nodes that were changed, each sealed again under its own key.

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ const (
 	metaTree   = "tree"        // treeState
 	metaStaged = "staged-tree" // treeState, of the generation that is being made
 	metaSlot   = "last-slot"   // the last slot that was given out
+	metaOwn    = "own-slot"    // the first that was given out since a restoration
 	metaMoving = "moving"      // the kind of custody that the root key moves out of
 )
 
@@ -35,6 +37,17 @@ func readMeta(ctx context.Context, on querier, name string) (value []byte, err e
 		return nil, fmt.Errorf("reading %q of the vault: %w", name, err)
 	}
 	return value, nil
+}
+
+func readSlot(ctx context.Context, on querier, name string) (slot, error) {
+	b, err := readMeta(ctx, on, name)
+	if err != nil {
+		return 0, err
+	}
+	if len(b) != 8 || b[0] > 0x7f {
+		return 0, fmt.Errorf("bad mark %q of a key's slot: restore %s from its backup", name, keysFile)
+	}
+	return slot(binary.BigEndian.Uint64(b)), nil
 }
 
 func readState(ctx context.Context, on querier) (s treeState, err error) {
@@ -72,6 +85,9 @@ func readIDs(ctx context.Context, on querier) (id vaultID, former []vaultID, err
 // root keys that are retired.
 func (t *tree) start(ctx context.Context) (err error) {
 	if t.id, t.former, err = readIDs(ctx, t.conn); err != nil {
+		return err
+	}
+	if t.own, err = readSlot(ctx, t.conn, metaOwn); err != nil {
 		return err
 	}
 	if t.state, err = readState(ctx, t.conn); err != nil {
@@ -339,13 +355,20 @@ func (b *treeBuilder) wipe() {
 	}
 }
 
+// doomedSlot is a slot whose key is to go. It is promised if somebody was told so:
+// what was discarded, nobody knows of.
+type doomedSlot struct {
+	slot
+	promised bool
+}
+
 // pending returns the first slots that are doomed, ascending, as many as one
 // generation destroys at most.
-func (t *tree) pending(ctx context.Context) (doomed []slot, err error) {
-	err = eachRow(ctx, t.conn, fmt.Sprintf("SELECT slot FROM pending ORDER BY slot LIMIT %d", maxRegistered), func(rows *sql.Rows) error {
-		var s slot
-		err := rows.Scan(&s)
-		doomed = append(doomed, s)
+func (t *tree) pending(ctx context.Context) (doomed []doomedSlot, err error) {
+	err = eachRow(ctx, t.conn, fmt.Sprintf("SELECT slot, promised FROM pending ORDER BY slot LIMIT %d", maxRegistered), func(rows *sql.Rows) error {
+		var d doomedSlot
+		err := rows.Scan(&d.slot, &d.promised)
+		doomed = append(doomed, d)
 		return err
 	})
 	if err != nil {
