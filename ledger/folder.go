@@ -62,8 +62,12 @@ func (f Folder) StateCopy() string { return f.path("access.sqlite") }
 // AdminToken is the file with the first administrator's token.
 func (f Folder) AdminToken() string { return f.path("admin.token") }
 
-// RootKey is the file with the vault's root key.
-func (f Folder) RootKey() string { return filepath.Join(f.Custody, vaultKeyFile) }
+// RootKeys is where the vault's root keys are, and those of backups' epochs, as long as
+// their custody is a folder.
+func (f Folder) RootKeys() string { return filepath.Join(f.Custody, "keys") }
+
+// Register is the file in which the vault registers what it destroyed.
+func (f Folder) Register() string { return filepath.Join(f.Custody, "destroyed.register") }
 
 // markerFile says that the folder is a ledger's, and of which format.
 const markerFile = "medledger.json"
@@ -71,8 +75,9 @@ const markerFile = "medledger.json"
 func (f Folder) marker() string { return f.path(markerFile) }
 
 // folderFormat is the format of the data folder that this program writes. In format
-// 1 the secrets lay in the data folder, and the vault had no keys of records.
-const folderFormat = 2
+// 1 the secrets lay in the data folder, and the vault had no keys of records; in
+// format 2 it had no key tree, but one root key in a file.
+const folderFormat = 3
 
 type marker struct {
 	Format int    `json:"format"`
@@ -96,8 +101,8 @@ func (f Folder) Origin(fsys disk.FS) (string, error) {
 	if m.Format > folderFormat {
 		return "", fmt.Errorf("%s has format %d, this program reads up to %d: %w", f, m.Format, folderFormat, ErrNewerFormat)
 	}
-	if m.Format == 1 {
-		return m.Origin, fmt.Errorf("%s has format 1: %w", f, ErrOldFormat)
+	if m.Format == 1 || m.Format == 2 {
+		return m.Origin, fmt.Errorf("%s has format %d: %w", f, m.Format, ErrOldFormat)
 	}
 	if m.Format < 1 {
 		return "", fmt.Errorf("%s names format %d; it should read {\"format\":%d,\"origin\":\"…\"}", f.marker(), m.Format, folderFormat)

@@ -16,6 +16,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/access"
@@ -111,6 +112,7 @@ type Ledger struct {
 	store   *segment.Store
 	log     *tlog.Log
 	vault   *vault.Vault
+	custody custody.Custody // of the vault's root key
 
 	// The decide stage writes under stateMu; everybody may read under it. The
 	// state can be ahead of what is durable by the turns in flight.
@@ -222,6 +224,9 @@ func (l *Ledger) closeParts() error {
 	}
 	if l.vault != nil {
 		errs = append(errs, l.vault.Close())
+	}
+	if l.custody != nil {
+		errs = append(errs, l.custody.Close())
 	}
 	if l.log != nil {
 		errs = append(errs, l.log.Close())

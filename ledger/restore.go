@@ -122,7 +122,7 @@ func restoreInto(ctx context.Context, config Config, m *Manifest, src string, ex
 	if err := disk.WriteFile(config.FS, filepath.Join(f.Log(), "checkpoint"), p.checkpoint, 0o644); err != nil {
 		return fmt.Errorf("putting the checkpoint back: %w", err)
 	}
-	if err := vault.Restore(ctx, vaultConfig(f, config), filepath.Join(src, vaultFolder)); err != nil {
+	if err := restoreVault(ctx, config, src); err != nil {
 		return fmt.Errorf("putting the vault back: %w", err)
 	}
 	if err := disk.WriteFile(config.FS, f.VerifierKey(), []byte(p.vkey+"\n"), 0o644); err != nil {
@@ -143,6 +143,22 @@ func restoreInto(ctx context.Context, config Config, m *Manifest, src string, ex
 		return s.Head().Ledger, &events.LedgerRestored{Size: now.index}, nil
 	}})
 	return err
+}
+
+// restoreVault joins the contents of a backup with its keys.
+func restoreVault(ctx context.Context, config Config, src string) (err error) {
+	f := config.folder()
+	custody, err := openCustody(f, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, custody.Close()) }()
+	keys, err := os.Open(filepath.Join(src, vaultKeysFile))
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	return vault.Restore(ctx, vaultConfig(f, config, custody), vault.Source{Contents: filepath.Join(src, vaultFolder), Keys: keys})
 }
 
 // putEvents appends the statements of an export to a new event store.

@@ -252,7 +252,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 	// The secrets stay at home.
-	for _, key := range []string{"log.key", "vault.key", "commands.key"} {
+	for _, key := range []string{"log.key", "keys/epoch-1.key", "commands.key"} {
 		secret, err := os.ReadFile(filepath.Join(dir+".custody", key))
 		if err != nil {
 			t.Fatal(err)
@@ -350,7 +350,7 @@ func TestFoldersThatAreNoLedger(t *testing.T) {
 	empty := t.TempDir()
 	newer, older, damaged := newLedger(t), newLedger(t), newLedger(t)
 	for file, text := range map[string]string{
-		filepath.Join(newer, "medledger.json"):   `{"format":3,"origin":"` + origin + `"}`,
+		filepath.Join(newer, "medledger.json"):   `{"format":4,"origin":"` + origin + `"}`,
 		filepath.Join(older, "medledger.json"):   `{"format":1,"origin":"` + origin + `"}`,
 		filepath.Join(damaged, "medledger.json"): `{"format":`,
 	} {
