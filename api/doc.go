@@ -127,6 +127,10 @@
 //	medledger_log_size                                  gauge      events       that the newest checkpoint covers
 //	medledger_log_checkpoint_timestamp_seconds          gauge      seconds      since 1970 at which the newest checkpoint was made; 0 if not known
 //	medledger_ledger_stopped                            gauge      1 or 0       1 once the ledger stopped itself after a failed write
+//	medledger_backup_last_success_timestamp_seconds     gauge      seconds      since 1970 at which the last backup that succeeded was begun; 0 if there is none
+//	medledger_backup_failures_total                     counter    backups      that failed since the server was started
+//	medledger_backup_duration_seconds                   gauge      seconds      that the last backup took that succeeded since then
+//	medledger_backup_bytes                              gauge      bytes        of the data side's increment of that backup
 //	medledger_build_info                                gauge      1            always; labels are the version of the program and of its Go
 //
 // # Privacy

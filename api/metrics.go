@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/medledger/medledger/ledger"
 )
 
 // metrics are what an operator watches, in a registry of their own. Labels have
@@ -61,6 +63,7 @@ func newMetrics(c Config) *metrics {
 	registry.MustRegister(m.inFlight, m.requests, m.duration, m.refused, m.unauthenticated, m.undelivered,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(ledgerMetrics(c)...)
+	registry.MustRegister(backupMetrics(c.Ledger)...)
 	registry.MustRegister(c.Metrics...)
 	m.exposition = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		// A collector that fails costs its own metrics only, and is logged.
@@ -105,6 +108,33 @@ func ledgerMetrics(c Config) []prometheus.Collector {
 			Help:        "Always 1; its labels are the version of the program and of the Go that built it.",
 			ConstLabels: prometheus.Labels{"version": c.Version, "goversion": runtime.Version()},
 		}, func() float64 { return 1 }),
+	}
+}
+
+// backupMetrics say whether backups are taken.
+func backupMetrics(l *ledger.Ledger) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "medledger_backup_last_success_timestamp_seconds",
+			Help: "When the last backup that succeeded was begun, in seconds since 1970; 0 if there is none.",
+		}, func() float64 {
+			if last := l.BackupHealth().LastSuccess; !last.IsZero() {
+				return float64(last.Unix())
+			}
+			return 0
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "medledger_backup_failures_total",
+			Help: "Backups that failed since the server was started.",
+		}, func() float64 { return float64(l.BackupHealth().Failures) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "medledger_backup_duration_seconds",
+			Help: "How long the last backup took that succeeded since the server was started.",
+		}, func() float64 { return l.BackupHealth().Took.Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "medledger_backup_bytes",
+			Help: "How long the data side's increment of that backup is.",
+		}, func() float64 { return float64(l.BackupHealth().Bytes) }),
 	}
 }
 

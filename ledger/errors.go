@@ -58,8 +58,6 @@ var (
 	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
 	// ErrOldFormat says that an older medledger wrote the folder.
 	ErrOldFormat = errors.New("the folder was written by an older medledger; bring it up to date with 'medledger upgrade'")
-	// ErrNoBackup says that a folder holds no whole backup.
-	ErrNoBackup = errors.New("the folder holds no whole backup; make one with 'medledger backup'")
 	// ErrNothingKept says that a backup was to be restored without any proof or word
 	// that the log has not gone on since.
 	ErrNothingKept = errors.New("a log that went on after the backup must not go on from there; give the newest checkpoint that anybody has (a receipt and an export have one) with --checkpoint, or say with --nothing-newer that there is none")

@@ -67,7 +67,9 @@ func (f Folder) AdminToken() string { return f.path("admin.token") }
 func (f Folder) RootKeys() string { return filepath.Join(f.Custody, "keys") }
 
 // Register is the file in which the vault registers what it destroyed.
-func (f Folder) Register() string { return filepath.Join(f.Custody, "destroyed.register") }
+func (f Folder) Register() string { return filepath.Join(f.Custody, registerFile) }
+
+const registerFile = "destroyed.register"
 
 // markerFile says that the folder is a ledger's, and of which format.
 const markerFile = "medledger.json"

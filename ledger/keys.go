@@ -31,6 +31,7 @@ import (
 //	                     authenticates the copy of the state (HMAC-SHA256)
 //	keys/                the root key of the vault's key tree, and those of backups
 //	                     (ledger/custody)
+//	backup-epochs        the epochs of the backups (ledger/backup)
 //	destroyed.register   what the vault destroyed, so that a restoration does so again
 const (
 	logKeyFile      = "log.key"
@@ -139,15 +140,22 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	if k.log, k.verifier, err = logKeys(f, fsys, origin); err != nil {
 		return nil, err
 	}
-	raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, commandsKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("reading the key of idempotent commands; put it back from your copy of the secrets: %w", err)
-	}
-	if n, err := hex.Decode(k.commands[:], []byte(strings.TrimSpace(string(raw)))); err != nil || n != len(k.commands) {
-		return nil, fmt.Errorf("%s is not 64 hex digits; put it back from your copy of the secrets", commandsKeyFile)
+	if err := readCommandsKey(f, fsys, k); err != nil {
+		return nil, err
 	}
 	k.statement, err = statementKeys(f, fsys)
 	return k, err
+}
+
+func readCommandsKey(f Folder, fsys disk.FS, k *keys) error {
+	raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, commandsKeyFile))
+	if err != nil {
+		return fmt.Errorf("reading the key of idempotent commands; put it back from your copy of the secrets: %w", err)
+	}
+	if n, err := hex.Decode(k.commands[:], []byte(strings.TrimSpace(string(raw)))); err != nil || n != len(k.commands) {
+		return fmt.Errorf("%s is not 64 hex digits; put it back from your copy of the secrets", commandsKeyFile)
+	}
+	return nil
 }
 
 // verifierOf returns the log's verifier key, as text too, of the secret key in the

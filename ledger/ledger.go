@@ -16,6 +16,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/backup"
 	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
@@ -112,7 +113,8 @@ type Ledger struct {
 	store   *segment.Store
 	log     *tlog.Log
 	vault   *vault.Vault
-	custody custody.Custody // of the vault's root key
+	custody custody.Custody // of the vault's root key, and of those of backups' epochs
+	backups *backup.Backups
 
 	// The decide stage writes under stateMu; everybody may read under it. The
 	// state can be ahead of what is durable by the turns in flight.

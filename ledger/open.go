@@ -132,16 +132,10 @@ func (l *Ledger) openVault(ctx context.Context) (err error) {
 	if l.custody, err = openCustody(l.folder, l.config); err != nil {
 		return err
 	}
-	if l.opening == creating {
-		// So that a copy of the secrets that is taken now opens every backup.
-		if err := l.makeEpoch(ctx); err != nil {
-			return err
-		}
-	}
 	if l.vault, err = vault.Open(ctx, vaultConfig(l.folder, l.config, l.custody)); err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
-	return nil
+	return l.openBackups()
 }
 
 // openCustody opens the custody of the vault's root key, which the caller closes.

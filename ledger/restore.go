@@ -4,25 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"filippo.io/age"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/events/store/disk"
-	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/backup"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/vault"
-	"github.com/medledger/medledger/verifier/archive"
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
-	"github.com/medledger/medledger/verifier/statement"
 )
 
-// Restoration says how a backup is restored.
+// Restoration says what is restored, and how.
 type Restoration struct {
+	// Data and Keys are the two sides of the backup.
+	Data, Keys string
+	// Identity is a file of age identities, of which the backup is encrypted to one.
+	Identity []byte
 	// Kept is the newest checkpoint of the log that anybody has, or nil.
 	Kept []byte
 	// NothingNewer is the operator's word that nobody has a checkpoint, a receipt
@@ -30,19 +35,35 @@ type Restoration struct {
 	// Kept is nil: a log that went on after the backup must not go on again from
 	// there.
 	NothingNewer bool
+	// LoseEvents takes a data side that is older than the key side: the events since
+	// are lost, and what was destroyed in them stays dead without an event that says
+	// so.
+	LoseEvents bool
 }
 
-// Restore makes a ledger of a backup, in a folder that is empty or absent, with the
-// secrets in their folder (Config.Custody). It audits the backup's log before anything
-// else. The ledger goes on with the same log: its next event says that it was
-// restored. It refuses if that would fork the log: if Kept is newer than the
-// backup, or none of its history (ErrWouldFork).
-func Restore(ctx context.Context, config Config, src string, r Restoration) (*Manifest, error) {
+// Restored says what came back.
+type Restored struct {
+	Origin     string
+	Size       uint64 // events, of those that were backed up
+	Root       string // of the log's tree then, in base64
+	Increments int
+	// Unlogged is how many records are dead although the log that was restored says that
+	// they live: they were destroyed after its last event.
+	Unlogged uint64
+}
+
+// Restore makes a ledger of a backup, in a folder that is empty or absent. The secrets are
+// taken from the key side unless their folder (Config.Custody) is there. All of the data
+// side is read before anything is made of it, and the log is audited before the vault is
+// put back. The ledger goes on with the same log: its next event says that it was
+// restored. It refuses if that would fork the log: if Kept is newer than the backup, or
+// none of its history (ErrWouldFork).
+//
+// Crash, at any moment before the data folder has its name: an unfinished one, perhaps
+// the folder of the secrets, and keys in custody that nothing was sealed with; another
+// Restore begins again with what it finds.
+func Restore(ctx context.Context, config Config, r Restoration) (*Restored, error) {
 	config, err := config.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	m, err := readManifest(src)
 	if err != nil {
 		return nil, err
 	}
@@ -53,144 +74,251 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(src, exportFile))
-	if err != nil {
-		return nil, fmt.Errorf("reading the backup's log: %w", err)
+	b := &restorer{config: config, restoration: r, folder: Folder{place.made, config.Custody}}
+	b.config.Dir = place.made
+	if err := errors.Join(b.run(ctx), b.close()); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(place.made), b.forgetSecrets())
 	}
-	defer f.Close()
-	exported, signed, err := openExport(f)
-	if err != nil {
-		return nil, fmt.Errorf("reading the backup's log: %w", err)
-	}
-	unfinished := config
-	unfinished.Dir = place.made
-	vkey, verifier, err := verifierOf(config.folder(), config.FS)
-	if err != nil {
-		return nil, err
-	}
-	if vkey != m.Key || verifier.Name() != m.Origin {
-		return nil, fmt.Errorf("the secrets are those of %q, the backup is of another ledger, %q: %w", verifier.Name(), m.Origin, ErrOtherOrigin)
-	}
-	if err := auditBackup(ctx, exported, verifier, r.Kept); err != nil {
-		return nil, err
-	}
-	if err := restoreInto(ctx, unfinished, m, src, exported, parts{signed, vkey}); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(unfinished.Dir))
-	}
-	if err := place.finish(); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return b.result, place.finish()
 }
 
-// auditBackup verifies all of a backup's log, and that it extends the kept
-// checkpoint.
-func auditBackup(ctx context.Context, exported *archive.Archive, verifier note.Verifier, kept []byte) error {
-	report, err := audit.Log(ctx, exported, audit.Options{Verifier: verifier, Kept: kept})
-	if err != nil {
-		return fmt.Errorf("verifying the backup's log: %w", err)
+// run makes all of the ledger but its name.
+func (b *restorer) run(ctx context.Context) error {
+	if err := b.open(); err != nil {
+		return err
 	}
-	for _, forks := range []audit.Code{audit.KeptLarger, audit.KeptFork, audit.KeptMismatch} {
-		if report.Counts[forks] > 0 {
-			return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w",
-				report.Kept.Size, report.Checkpoint.Size, ErrWouldFork)
-		}
+	if err := b.check(ctx); err != nil {
+		return err
 	}
-	if !report.OK() {
-		return fmt.Errorf("the backup's log is damaged; take another backup: %v", report.Findings[0])
+	if err := b.make(ctx); err != nil {
+		return err
+	}
+	if err := b.goOn(ctx); err != nil {
+		return err
+	}
+	return b.keySide.Adopt(ctx)
+}
+
+// restorer is one Restore under way.
+type restorer struct {
+	config      Config // of the ledger that is made, in its unfinished folder
+	restoration Restoration
+	folder      Folder
+
+	unpacked   []string // of the secrets, by this restoration
+	made       bool     // their folder, too
+	identities []age.Identity
+	vkey       string
+	verifier   note.Verifier
+	secret     []byte
+	custody    custody.Custody
+	chain      *backup.Chain
+	keySide    *backup.KeySide
+	lastSlot   int64 // of a key that the data side names
+	result     *Restored
+}
+
+// open finds the secrets and both sides, and holds them to each other.
+func (b *restorer) open() (err error) {
+	if b.identities, err = backup.ParseIdentities(b.restoration.Identity); err != nil {
+		return err
+	}
+	if err := b.findSecrets(); err != nil {
+		return err
+	}
+	if b.vkey, b.verifier, err = verifierOf(b.folder, b.config.FS); err != nil {
+		return err
+	}
+	k := new(keys)
+	if err := readCommandsKey(b.folder, b.config.FS, k); err != nil {
+		return err
+	}
+	b.secret = k.backupKey()
+	if b.custody, err = openCustody(b.folder, b.config); err != nil {
+		return err
+	}
+	if b.chain, err = backup.OpenChain(b.config.FS, b.restoration.Data, b.identities); err != nil {
+		return fmt.Errorf("opening the data side: %w", err)
+	}
+	if h := b.chain.Newest; h.Key != b.vkey || h.Origin != b.verifier.Name() {
+		return fmt.Errorf("the secrets are those of %q, the backup is of another ledger, %q: %w", b.verifier.Name(), h.Origin, ErrOtherOrigin)
+	}
+	c := backupConfig(b.folder, b.config, k, b.vkey, b.verifier.Name(), b.custody)
+	if b.keySide, err = backup.OpenKeySide(c, b.restoration.Keys); err != nil {
+		return fmt.Errorf("opening the key side: %w", err)
 	}
 	return nil
 }
 
-// parts are the small files of a data folder.
-type parts struct {
-	checkpoint []byte
-	vkey       string
+// findSecrets unpacks the secrets if they are not there.
+func (b *restorer) findSecrets() error {
+	_, err := b.config.FS.Stat(filepath.Join(b.folder.Custody, logKeyFile))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	_, err = b.config.FS.Stat(b.folder.Custody)
+	b.made = errors.Is(err, fs.ErrNotExist)
+	b.unpacked, err = backup.UnpackSecrets(b.config.FS, b.restoration.Keys, b.identities, b.folder.Custody, logKeyFile)
+	if err != nil {
+		return fmt.Errorf("taking the secrets from the key side: %w", err)
+	}
+	return nil
 }
 
-// restoreInto makes the parts of a ledger, and its first event after the backup.
-func restoreInto(ctx context.Context, config Config, m *Manifest, src string, exported *archive.Archive, p parts) (err error) {
-	f := config.folder()
+// forgetSecrets removes what a failed restoration put into the folder of the secrets.
+func (b *restorer) forgetSecrets() error {
+	if b.made {
+		return os.RemoveAll(b.folder.Custody)
+	}
+	var errs []error
+	for i := range b.unpacked { // what marks them first
+		err := os.Remove(filepath.Join(b.folder.Custody, b.unpacked[len(b.unpacked)-1-i]))
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (b *restorer) close() error {
+	if b.custody == nil {
+		return nil
+	}
+	return b.custody.Close()
+}
+
+// check reads all of the data side, and holds its size to what is known of the log. That
+// it is none of another history the audit finds.
+func (b *restorer) check(ctx context.Context) error {
+	if err := b.chain.Read(ctx, b.secret, backup.Contents{}); err != nil {
+		return fmt.Errorf("reading the data side: %w", err)
+	}
+	size := b.chain.Newest.Log.To
+	if b.restoration.Kept != nil {
+		kept, err := proof.VerifyCheckpoint(b.restoration.Kept, b.verifier)
+		if err != nil {
+			return fmt.Errorf("the checkpoint that was given is not this log's: %w", err)
+		}
+		if kept.Size > size {
+			return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", kept.Size, size, ErrWouldFork)
+		}
+	}
+	if known := b.keySide.Snapshot().Size; known > size && !b.restoration.LoseEvents {
+		return fmt.Errorf("the key side knows of %d events, the data side has %d: bring the newest data side, or give the others up with --lose-events: %w", known, size, ErrWouldFork)
+	}
+	return nil
+}
+
+// unpackedFolder is where the vault's part is unpacked, in the unfinished data folder.
+const unpackedFolder = "unpacked"
+
+// make makes the parts of a ledger.
+func (b *restorer) make(ctx context.Context) (err error) {
+	f := b.folder
 	for _, dir := range []string{f.Data, f.Store(), f.Log()} {
-		if err := disk.MakeDir(config.FS, dir, 0o700); err != nil {
+		if err := disk.MakeDir(b.config.FS, dir, 0o700); err != nil {
 			return fmt.Errorf("making the data folder: %w", err)
 		}
 	}
-	if err := putEvents(ctx, config, exported); err != nil {
-		return fmt.Errorf("putting the events back: %w", err)
-	}
-	if err := disk.WriteFile(config.FS, filepath.Join(f.Log(), "checkpoint"), p.checkpoint, 0o644); err != nil {
-		return fmt.Errorf("putting the checkpoint back: %w", err)
-	}
-	if err := restoreVault(ctx, config, src); err != nil {
-		return fmt.Errorf("putting the vault back: %w", err)
-	}
-	if err := disk.WriteFile(config.FS, f.VerifierKey(), []byte(p.vkey+"\n"), 0o644); err != nil {
+	if err := disk.WriteFile(b.config.FS, f.VerifierKey(), []byte(b.vkey+"\n"), 0o644); err != nil {
 		return fmt.Errorf("putting the log's verifier key back: %w", err)
 	}
-	if err := f.mark(config.FS, m.Origin); err != nil {
-		return fmt.Errorf("marking the data folder: %w", err)
-	}
-	if _, err := Rebuild(ctx, config, nil); err != nil {
+	unpacked := f.path(unpackedFolder)
+	if err := b.putBack(ctx, unpacked); err != nil {
 		return err
 	}
-	l, err := Open(ctx, config)
+	if err := b.audit(ctx); err != nil {
+		return err
+	}
+	if err := b.putVaultBack(ctx, unpacked); err != nil {
+		return fmt.Errorf("putting the vault back: %w", err)
+	}
+	if err := os.RemoveAll(unpacked); err != nil {
+		return fmt.Errorf("removing what was unpacked: %w", err)
+	}
+	if err := f.mark(b.config.FS, b.verifier.Name()); err != nil {
+		return fmt.Errorf("marking the data folder: %w", err)
+	}
+	_, err = Rebuild(ctx, b.config, nil)
+	return err
+}
+
+// goOn makes the log's first event after the backup.
+func (b *restorer) goOn(ctx context.Context) (err error) {
+	l, err := Open(ctx, b.config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := b.count(ctx, l); err != nil {
+		return err
+	}
 	_, err = l.submit(ctx, &proposal{decide: func(s *life.State, now moment) (events.ID, events.Data, error) {
 		return s.Head().Ledger, &events.LedgerRestored{Size: now.index}, nil
 	}})
 	return err
 }
 
-// restoreVault joins the contents of a backup with its keys.
-func restoreVault(ctx context.Context, config Config, src string) (err error) {
-	f := config.folder()
-	custody, err := openCustody(f, config)
+// putVaultBack joins the two sides.
+func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error) {
+	if err := b.keySide.ImportKeys(ctx, b.identities); err != nil {
+		return err
+	}
+	tree, err := b.keySide.Tree()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, custody.Close()) }()
-	keys, err := os.Open(filepath.Join(src, vaultKeysFile))
+	defer func() { err = errors.Join(err, tree.Close()) }()
+	info, err := vault.InspectKeys(tree)
 	if err != nil {
 		return err
 	}
-	defer keys.Close()
-	return vault.Restore(ctx, vaultConfig(f, config, custody), vault.Source{Contents: filepath.Join(src, vaultFolder), Keys: keys})
+	if info.LastSlot < b.lastSlot {
+		return fmt.Errorf("the key side is older than the data side and lacks keys of it; bring the newest key side, or move the newest increments away: %w", backup.ErrIncomplete)
+	}
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{Contents: unpacked, Keys: tree})
 }
 
-// putEvents appends the statements of an export to a new event store.
-func putEvents(ctx context.Context, config Config, exported *archive.Archive) (err error) {
-	s, err := segment.Open(ctx, storeConfig(config.folder(), config, 0))
+// audit verifies all of the log that was put back, and that it extends what is known of
+// it: the kept checkpoint, or else the one on the key side.
+func (b *restorer) audit(ctx context.Context) (err error) {
+	known := b.restoration.Kept
+	if known == nil && b.keySide.Snapshot().Size <= b.chain.Newest.Log.To {
+		known = b.keySide.Checkpoint()
+	}
+	dir := audit.NewDir(os.DirFS(b.folder.Data))
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	report, err := audit.Log(ctx, dir, audit.Options{Verifier: b.verifier, Kept: known})
+	if err != nil {
+		return fmt.Errorf("verifying the backup's log: %w", err)
+	}
+	for _, forks := range []audit.Code{audit.KeptLarger, audit.KeptFork, audit.KeptMismatch} {
+		if report.Counts[forks] > 0 {
+			return fmt.Errorf("the checkpoint that is known is of %d events, the backup has %d: %w",
+				report.Kept.Size, report.Checkpoint.Size, ErrWouldFork)
+		}
+	}
+	if !report.OK() {
+		return fmt.Errorf("the backup's log is damaged; use another backup: %v", report.Findings[0])
+	}
+	b.result = &Restored{
+		Origin: b.verifier.Name(), Size: report.Checkpoint.Size, Root: report.Checkpoint.Root.String(), Increments: b.chain.Increments(),
+	}
+	return nil
+}
+
+// count finds out what is dead without an event.
+func (b *restorer) count(ctx context.Context, l *Ledger) error {
+	logged, err := l.vault.Tombstones(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	for t := range proof.TilesOf(exported.Size(), proof.Entries) {
-		bundle, err := exported.Entries(ctx, t.Index, t.Width)
-		if err != nil {
-			return err
-		}
-		leaves, err := proof.ParseBundle(bundle, t.Width)
-		if err != nil {
-			return err
-		}
-		batch := make([]store.Append, len(leaves))
-		for i, leaf := range leaves {
-			parsed, err := statement.Parse(leaf)
-			if err != nil {
-				return err
-			}
-			batch[i] = store.Append{
-				Stream: parsed.Event.Stream(), Expected: store.Any,
-				Events: []store.Event{{ID: parsed.Event.ID, Statement: leaf}},
-			}
-		}
-		if _, err := s.AppendBatch(ctx, batch); err != nil {
-			return err
-		}
+	if dead := b.keySide.Snapshot().Destroyed; dead > uint64(logged) {
+		b.result.Unlogged = dead - uint64(logged)
+		b.config.Logger.Warn("records are dead that the log says live: they were destroyed after its last event; ask for their destruction again", "records", b.result.Unlogged)
 	}
 	return nil
 }

@@ -112,3 +112,17 @@ func (r restoration) move() error {
 	}
 	return r.fsys.SyncDir(r.dir)
 }
+
+func refuseNonEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking into %s: %w", dir, err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s holds something else; choose an empty folder", dir)
+	}
+	return nil
+}

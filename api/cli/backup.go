@@ -2,69 +2,263 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/medledger/medledger/api/cli/config"
 	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/backup"
 )
 
-// oneFolder takes one argument, which names a folder.
-func oneFolder(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("name one folder of a backup, not %d", len(args))
-	}
-	return nil
-}
-
 func (p *program) newBackup() *cobra.Command {
-	var at place
-	c := &cobra.Command{
-		Use: "backup", Short: "back a ledger up into a folder",
-		Long: `
-Backs a ledger up into a folder. A server may be running and goes on meanwhile.
-A folder that holds an earlier backup of the same ledger is brought up to date:
-contents that it has are not copied again.
+	c := &cobra.Command{Use: "backup", Short: "back a ledger up, and say what that could bring back"}
+	c.AddCommand(p.newBackupIdentity(), p.newBackupRun(), p.newBackupStatus(), p.newBackupVerify())
+	c.Long = fmt.Sprintf(`
+Backs a ledger up. A backup has two sides: the data side has the log and the
+encrypted contents and may be kept for years; the key side has the keys, which
+die with their epoch, so that what was destroyed cannot be brought back after
+that. Keep the two apart. Both are encrypted to the recipient of an identity
+that you keep on paper.
+
+A server takes backups by itself if its configuration has backup-data,
+backup-keys and backup-recipients. 'medledger restore' puts a backup back.
 
 Usage:
 
-  medledger backup --dir D [--custody C] FOLDER
+  medledger backup COMMAND [FLAGS]
 
-Flags:
+Commands:
 
-  --dir D         the ledger's data folder
-  --custody C     the folder of its secrets (default D.custody)
-  --config FILE   read these from a file, as serve does
-
-FOLDER/log.export is the log; an auditor verifies it with
-'medverify log --export'. The backup holds no secrets: copy the folder of the
-secrets too, once and after every replacement of a key, and keep it elsewhere.
-Without it a backup cannot be read, by thieves or by you.
-
-Example:
-
-  medledger backup --dir ledger /mnt/usb/ledger-backup
-`,
-		Args: oneFolder,
-		RunE: func(c *cobra.Command, args []string) error { return p.backup(c.Context(), at, args[0]) },
-	}
-	at.flags(c)
+%s`, listOf(c.Commands()))
 	return c
 }
 
-func (p *program) backup(ctx context.Context, at place, folder string) error {
-	m, err := control.Backup(ctx, at.dir, folder)
+func (p *program) newBackupIdentity() *cobra.Command {
+	return &cobra.Command{
+		Use: "identity", Short: "make the identity that backups are decrypted with",
+		Long: `
+Makes an age identity and prints it: print it on paper, keep the paper away from
+the ledger, and leave no copy on this machine. Whoever has it and a backup's two
+sides can read every record; without it no backup can be read by anybody. The
+recipient is for the configuration (backup-recipients) and no secret.
+
+Usage:
+
+  medledger backup identity > FILE
+
+Example:
+
+  medledger backup identity > /mnt/usb/identity.txt
+`,
+		RunE: func(*cobra.Command, []string) error {
+			identity, recipient, err := backup.NewIdentity()
+			if err != nil {
+				return err
+			}
+			p.advise("recipient  %s\n", recipient)
+			return p.printf("# medledger backup identity; its recipient is %s\n%s\n", recipient, identity)
+		},
+	}
+}
+
+// sides are the flags that say where a backup lies.
+type sides struct {
+	place
+	plan backup.Plan
+}
+
+// flags adds them to a command. What they do not say the configuration says.
+func (s *sides) flags(c *cobra.Command) {
+	s.place.flags(c)
+	var data, keys, recipients string
+	c.Flags().StringVar(&data, "data", "", "the folder of the data side")
+	c.Flags().StringVar(&keys, "keys", "", "the folder of the key side")
+	c.Flags().StringVar(&recipients, "recipients", "", "whom it is encrypted to")
+	placed := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		if err := placed(c, args); err != nil {
+			return err
+		}
+		settings, err := settingsOf(c)
+		if err != nil {
+			return err
+		}
+		s.plan = backup.Plan{Data: data, Keys: keys, Recipients: listed(recipients)}.Or(planOf(settings))
+		return nil
+	}
+}
+
+// planOf is the plan of a configuration. Its folders are empty if there is none.
+func planOf(c *config.Config) backup.Plan {
+	return backup.Plan{
+		Data: c.BackupData, Keys: c.BackupKeys, Recipients: listed(c.BackupRecipients),
+		Every: c.BackupEvery, Epoch: c.BackupEpoch, Keep: c.BackupKeep,
+	}
+}
+
+// listed takes a list apart.
+func listed(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+const sidesUsage = `
+  --dir D            the ledger's data folder
+  --custody C        the folder of its secrets (default D.custody)
+  --config FILE      read these from a file, as serve does
+  --data D1          the folder of the data side (backup-data)
+  --keys D2          the folder of the key side (backup-keys)
+  --recipients LIST  whom it is encrypted to (backup-recipients)`
+
+func (p *program) newBackupRun() *cobra.Command {
+	var at sides
+	var full bool
+	c := &cobra.Command{
+		Use: "run", Short: "take a backup now",
+		Long: fmt.Sprintf(`
+Takes a backup: writes what is new since the last one to the data side, and a
+snapshot of the keys to the key side. A server may be running and goes on
+meanwhile; where it has backups in its configuration, nothing needs to be said.
+
+Usage:
+
+  medledger backup run --dir D [FLAGS]
+
+Flags:
+%s
+  --full             write everything, and begin a new chain of increments
+
+Examples:
+
+  medledger backup run --dir ledger
+  medledger backup run --dir ledger --data /mnt/nas/data --keys /mnt/usb/keys \
+      --recipients age1...
+`, sidesUsage),
+		RunE: func(c *cobra.Command, _ []string) error { return p.backupRun(c.Context(), at, full) },
+	}
+	at.flags(c)
+	c.Flags().BoolVar(&full, "full", false, "write everything")
+	return c
+}
+
+func (p *program) backupRun(ctx context.Context, at sides, full bool) error {
+	r, err := control.Backup(ctx, at.dir, at.plan, full)
 	if errors.Is(err, control.ErrNoServer) {
-		err = p.withLedger(ctx, at, func(l *ledger.Ledger) (err error) {
-			m, err = l.Backup(ctx, folder)
+		err = p.withLedger(ctx, at.place, func(l *ledger.Ledger) (err error) {
+			r, err = l.Backup(ctx, at.plan, full)
 			return err
 		})
 	}
 	if err != nil {
 		return err
 	}
-	p.advise("The backup is whole. Keep the secrets apart from it: %s\n", at.config(p).Secrets())
-	return p.printf("origin  %s\nsize    %d\nroot    %s\n", m.Origin, m.Size, m.Root)
+	return p.printf("increment  %d\nchain      %d\nfrom       %d\nsize       %d\nbytes      %d\nepoch      %d\nretires    %s\n",
+		r.Increment, r.Base, r.From, r.Size, r.Bytes, r.Epoch, r.Retires.Format(time.RFC3339))
+}
+
+func (p *program) newBackupStatus() *cobra.Command {
+	var at sides
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status", Short: "say what could be restored, and what that could bring back",
+		Long: fmt.Sprintf(`
+Says what the newest backup is, and of every epoch until when it could bring
+back what: how many records were destroyed since its newest snapshot, and when
+its key is destroyed. Whoever copied a key side earlier in an epoch could bring
+back what was destroyed since that copy, until the same day.
+
+Usage:
+
+  medledger backup status --dir D [FLAGS]
+
+Flags:
+%s
+  --json             print it as JSON
+
+The exit code is 1, and standard error says why, if no backup was taken for
+twice as long as backup-every says, or if an epoch should have been retired that
+long ago.
+
+Example:
+
+  medledger backup status --dir ledger
+`, sidesUsage),
+		RunE: func(c *cobra.Command, _ []string) error { return p.backupStatus(c.Context(), at, asJSON) },
+	}
+	at.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	return c
+}
+
+func (p *program) backupStatus(ctx context.Context, at sides, asJSON bool) error {
+	s, err := control.BackupStatus(ctx, at.dir, at.plan)
+	if errors.Is(err, control.ErrNoServer) {
+		err = p.withLedger(ctx, at.place, func(l *ledger.Ledger) (err error) {
+			s, err = l.BackupStatus(ctx, at.plan)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = p.statusJSON(s)
+	} else {
+		err = p.statusText(s)
+	}
+	if err == nil && len(s.Overdue) > 0 {
+		err = fmt.Errorf("overdue: %s; see to it that the server runs and both sides are there", strings.Join(s.Overdue, "; "))
+	}
+	return err
+}
+
+func (p *program) statusJSON(s *backup.Status) error {
+	raw, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return p.printf("%s\n", raw)
+}
+
+func (p *program) statusText(s *backup.Status) error {
+	var out strings.Builder
+	if s.Last == nil {
+		fmt.Fprintf(&out, "last backup  none\n")
+	} else {
+		fmt.Fprintf(&out, "last backup  %s, %s ago, of %d of %d events\n", s.Last.Time.Format(time.RFC3339),
+			s.Time.Sub(s.Last.Time).Round(time.Second), s.Last.Size, s.Size)
+	}
+	if s.Data == nil {
+		fmt.Fprintf(&out, "data side    not there\n")
+	} else {
+		fmt.Fprintf(&out, "data side    increments %d to %d, %d events, %d bytes\n", s.Data.Base, s.Data.Newest, s.Data.Size, s.Data.Bytes)
+	}
+	fmt.Fprintf(&out, "destroyed    %d so far\n", s.Destroyed)
+	for _, e := range s.Epochs {
+		fmt.Fprintf(&out, "epoch %d\n  made       %s\n", e.Number, e.Made.Format(time.RFC3339))
+		if e.Snapshot != nil {
+			fmt.Fprintf(&out, "  snapshot   %s, generation %d\n", e.Snapshot.Time.Format(time.RFC3339), e.Snapshot.Generation)
+		}
+		switch {
+		case e.Retired:
+			fmt.Fprintf(&out, "  retired    here; still on the media %s\n", strings.Join(e.Media, ", "))
+		default:
+			fmt.Fprintf(&out, "  retires    %s\n  revivable  %d destroyed since the snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
+		}
+	}
+	return p.printf("%s", out.String())
+}
+
+func readIdentity(file string) ([]byte, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the identity: %w", err)
+	}
+	return raw, nil
 }

@@ -361,7 +361,7 @@ func TestFoldersThatAreNoLedger(t *testing.T) {
 	export := filepath.Join(t.TempDir(), "x.tar")
 	for _, args := range [][]string{
 		{"serve", "--listen", "127.0.0.1:0"}, {"export", export}, {"rebuild"}, {"keys", "rotate"},
-		{"admin", "token"}, {"backup", filepath.Join(t.TempDir(), "backup")},
+		{"admin", "token"}, {"backup", "run"}, {"backup", "status"},
 	} {
 		refuse(t, 1, "make one with 'medledger init'", append(args, "--dir", empty)...)
 		refuse(t, 1, "make one with 'medledger init'", append(args, "--dir", filepath.Join(empty, "none"))...)

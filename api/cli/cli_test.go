@@ -112,7 +112,7 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"export", file}, "name one with --dir D"},
 		{[]string{"rebuild"}, "name one with --dir D"},
 		{[]string{"keys", "rotate"}, "name one with --dir D"},
-		{[]string{"backup", "--config", file, file}, "reading the configuration (flag --config)"},
+		{[]string{"backup", "run", "--config", file}, "reading the configuration (flag --config)"},
 		{[]string{"version", "1"}, `"1" is too much`},
 	} {
 		root, out, _ := testRoot()

@@ -8,16 +8,24 @@ import (
 	"github.com/medledger/medledger/ledger"
 )
 
+// restoration is what the flags of a restoration say.
+type restoration struct {
+	place
+	ledger.Restoration
+	identity, checkpoint string
+}
+
 func (p *program) newRestore() *cobra.Command {
-	var at place
-	var checkpoint string
-	var nothingNewer bool
+	var r restoration
 	c := &cobra.Command{
 		Use: "restore", Short: "make a ledger of a backup, and go on with its log",
 		Long: `
-Makes a ledger of a backup, in a folder that must be empty or absent, with the
-secrets in their folder. All of the backup's log is audited first. The ledger
-goes on with the same log, and its next event says that it was restored.
+Makes a ledger of a backup's two sides, in a folder that must be empty or
+absent. The secrets are taken from the key side if their folder is not there; if
+it has survived, leave it where it is, for it knows what was destroyed since.
+All of the backup's log is audited first. The ledger goes on with the same log,
+and its next event says that it was restored. What was destroyed stays
+destroyed.
 
 A log must not go on in two ways: if the old ledger went on after the backup was
 taken, what others have of it (receipts, checkpoints) would contradict the new
@@ -26,46 +34,120 @@ is refused.
 
 Usage:
 
-  medledger restore --dir D [--custody C] --checkpoint FILE FOLDER
-  medledger restore --dir D [--custody C] --nothing-newer FOLDER
+  medledger restore --dir D --data D1 --keys D2 --identity FILE
+      { --checkpoint FILE | --nothing-newer } [--lose-events]
 
 Flags:
 
   --dir D             the data folder to make
   --custody C         the folder of the secrets (default D.custody)
   --config FILE       read these from a file, as serve does
+  --data D1           the backup's data side
+  --keys D2           the backup's key side
+  --identity FILE     the identity that 'medledger backup identity' printed
   --checkpoint FILE   the newest checkpoint of the log that anybody has
   --nothing-newer     there is none newer than the backup: the old ledger
                       stopped before the backup, or all that came after it was
                       seen by nobody
+  --lose-events       the data side is older than the key side, and there is no
+                      newer one: the events since are lost
 
 Example:
 
-  medledger restore --dir ledger --checkpoint kept /mnt/usb/ledger-backup
+  medledger restore --dir ledger --data /mnt/nas/data --keys /mnt/usb/keys \
+      --identity identity.txt --checkpoint kept
 `,
-		Args: oneFolder,
-		RunE: func(c *cobra.Command, args []string) error {
-			if checkpoint == "" && !nothingNewer {
+		RunE: func(c *cobra.Command, _ []string) error {
+			if r.checkpoint == "" && !r.NothingNewer {
 				return &usageError{c.CommandPath(), ledger.ErrNothingKept}
 			}
-			return p.restore(c.Context(), at, args[0], checkpoint, nothingNewer)
+			return p.restore(c.Context(), r)
 		},
 	}
-	at.flags(c)
-	c.Flags().StringVar(&checkpoint, "checkpoint", "", "the newest checkpoint that anybody has")
-	c.Flags().BoolVar(&nothingNewer, "nothing-newer", false, "there is none newer than the backup")
+	r.place.flags(c)
+	r.flags(c)
+	c.Flags().StringVar(&r.checkpoint, "checkpoint", "", "the newest checkpoint that anybody has")
+	c.Flags().BoolVar(&r.NothingNewer, "nothing-newer", false, "there is none newer than the backup")
+	c.Flags().BoolVar(&r.LoseEvents, "lose-events", false, "the data side is older than the key side")
 	return c
 }
 
-func (p *program) restore(ctx context.Context, at place, folder, checkpoint string, nothingNewer bool) error {
-	kept, err := readKept(checkpoint)
+// flags adds those that say which backup is read.
+func (r *restoration) flags(c *cobra.Command) {
+	c.Flags().StringVar(&r.Data, "data", "", "the backup's data side")
+	c.Flags().StringVar(&r.Keys, "keys", "", "the backup's key side")
+	c.Flags().StringVar(&r.identity, "identity", "", "the file of the identity")
+	for _, name := range []string{"data", "keys", "identity"} {
+		required(c, name)
+	}
+}
+
+// read reads the files that flags name.
+func (r *restoration) read() (err error) {
+	if r.Kept, err = readKept(r.checkpoint); err != nil {
+		return err
+	}
+	r.Identity, err = readIdentity(r.identity)
+	return err
+}
+
+func (p *program) restore(ctx context.Context, r restoration) error {
+	if err := r.read(); err != nil {
+		return err
+	}
+	m, err := ledger.Restore(ctx, r.config(p), r.Restoration)
 	if err != nil {
 		return err
 	}
-	m, err := ledger.Restore(ctx, at.config(p), folder, ledger.Restoration{Kept: kept, NothingNewer: nothingNewer})
+	p.advise("The ledger is restored. Next: medledger serve --dir %s\n", r.dir)
+	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\nunlogged    %d\n", m.Origin, m.Size, m.Root, m.Increments, m.Unlogged)
+}
+
+func (p *program) newBackupVerify() *cobra.Command {
+	var r restoration
+	var scratch string
+	c := &cobra.Command{
+		Use: "verify", Short: "restore a backup into a scratch folder, and read all of it",
+		Long: `
+Proves that a backup is good by restoring it into a scratch folder: reads and
+decrypts every increment, audits the log, joins the two sides, opens every
+content and every document, and removes all of it again. Nothing is logged, and
+the ledger need not be there. It needs as much room as the ledger, and the keys
+of it lie in the scratch folder meanwhile: choose one on an encrypted disk, or
+in memory.
+
+Usage:
+
+  medledger backup verify --data D1 --keys D2 --identity FILE --scratch D
+
+Flags:
+
+  --data D1        the backup's data side
+  --keys D2        the backup's key side
+  --identity FILE  the identity that 'medledger backup identity' printed
+  --scratch D      a folder, which must be empty or absent and is removed
+
+Example:
+
+  medledger backup verify --data /mnt/nas/data --keys /mnt/usb/keys \
+      --identity identity.txt --scratch /dev/shm/verify
+`,
+		RunE: func(c *cobra.Command, _ []string) error { return p.backupVerify(c.Context(), r, scratch) },
+	}
+	r.flags(c)
+	c.Flags().StringVar(&scratch, "scratch", "", "a folder to restore into")
+	required(c, "scratch")
+	return c
+}
+
+func (p *program) backupVerify(ctx context.Context, r restoration, scratch string) error {
+	if err := r.read(); err != nil {
+		return err
+	}
+	v, err := ledger.VerifyBackup(ctx, place{dir: scratch}.config(p), r.Restoration)
 	if err != nil {
 		return err
 	}
-	p.advise("The ledger is restored. Next: medledger serve --dir %s\n", at.dir)
-	return p.printf("origin  %s\nsize    %d\nroot    %s\n", m.Origin, m.Size, m.Root)
+	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\ncontents    %d\ndocuments   %d\ndestroyed   %d\n",
+		v.Origin, v.Size, v.Root, v.Increments, v.Contents, v.Documents, v.Destroyed)
 }

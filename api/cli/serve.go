@@ -98,6 +98,11 @@ func (s *service) run(ctx context.Context) error {
 // out before anything else happens.
 func (s *service) open(ctx context.Context) error {
 	c := s.settings
+	if c.BackupData != "" {
+		if _, err := planOf(c).WithDefaults(); err != nil {
+			return fmt.Errorf("the configuration of backups: %w", err)
+		}
+	}
 	var certificate *api.Certificate
 	if c.TLSCertificate != "" {
 		var err error
@@ -123,16 +128,34 @@ func (s *service) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.local, err = control.Serve(c.Dir, s.ledger)
+	s.local, err = control.Serve(c.Dir, s.ledger, planOf(c))
 	return err
 }
 
+// backups takes them while the server runs, if they are configured, until ctx ends. It
+// returns a channel that closes at its end.
+func (s *service) backups(ctx context.Context) <-chan struct{} {
+	ended := make(chan struct{})
+	if s.settings.BackupData == "" {
+		close(ended)
+		return ended
+	}
+	go func() {
+		defer close(ended)
+		if err := s.ledger.KeepBackups(ctx, planOf(s.settings)); err != nil {
+			s.logger.Error("no backups are taken: correct the configuration and start the server again", "cause", err)
+		}
+	}()
+	return ended
+}
+
 func (s *service) serve(ctx context.Context) error {
-	collecting, enough := context.WithCancel(ctx)
-	ended := collect(collecting)
+	beside, enough := context.WithCancel(ctx)
+	collected, backedUp := collect(beside), s.backups(beside)
 	defer func() {
 		enough()
-		<-ended
+		<-collected
+		<-backedUp
 	}()
 	c := s.settings
 	handler, err := api.New(api.Config{

@@ -44,6 +44,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/backup"
 )
 
 const (
@@ -57,7 +58,8 @@ var ErrNoServer = errors.New("no server has the ledger open")
 
 // Ledger is what is controlled.
 type Ledger interface {
-	Backup(ctx context.Context, folder string) (*ledger.Manifest, error)
+	Backup(ctx context.Context, p backup.Plan, full bool) (*backup.Report, error)
+	BackupStatus(ctx context.Context, p backup.Plan) (*backup.Status, error)
 	IssueOnTheMachine(ctx context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error)
 }
 
@@ -76,9 +78,10 @@ type Server struct {
 	profiler profiler
 }
 
-// Serve begins to take commands for the ledger whose data folder is dir. The caller
-// closes the server before the ledger.
-func Serve(dir string, l Ledger) (*Server, error) {
+// Serve begins to take commands for the ledger whose data folder is dir. The plan is of
+// the backups of those who ask for one without saying where. The caller closes the server
+// before the ledger.
+func Serve(dir string, l Ledger, p backup.Plan) (*Server, error) {
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
 		return nil, fmt.Errorf("making the secret of the control file: %w", err)
@@ -96,7 +99,7 @@ func Serve(dir string, l Ledger) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("writing the control file: %w", err), listener.Close())
 	}
 	s := &Server{file: filepath.Join(dir, fileName), listener: listener, served: make(chan struct{})}
-	s.server = &http.Server{Handler: handler(l, &s.profiler, m.Secret), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second}
+	s.server = &http.Server{Handler: handler(l, p, &s.profiler, m.Secret), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second}
 	go func() {
 		defer close(s.served)
 		_ = s.server.Serve(listener) // ends with Close
@@ -118,7 +121,8 @@ func (s *Server) Close() error {
 // The commands, in and out.
 type (
 	backupRequest struct {
-		Folder string `json:"folder"` // absolute
+		Plan backup.Plan `json:"plan"` // with absolute folders; the server's own if there is none
+		Full bool        `json:"full"`
 	}
 	tokenRequest struct {
 		Administrator events.ID     `json:"administrator,omitzero"`
@@ -135,10 +139,13 @@ type (
 	}
 )
 
-func handler(l Ledger, p *profiler, secret string) http.Handler {
+func handler(l Ledger, plan backup.Plan, p *profiler, secret string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /backup", command(func(ctx context.Context, in backupRequest) (*ledger.Manifest, error) {
-		return l.Backup(ctx, in.Folder)
+	mux.HandleFunc("POST /backup", command(func(ctx context.Context, in backupRequest) (*backup.Report, error) {
+		return l.Backup(ctx, in.Plan.Or(plan), in.Full)
+	}))
+	mux.HandleFunc("POST /backup/status", command(func(ctx context.Context, in backupRequest) (*backup.Status, error) {
+		return l.BackupStatus(ctx, in.Plan.Or(plan))
 	}))
 	mux.HandleFunc("POST /token", command(func(ctx context.Context, in tokenRequest) (*Issued, error) {
 		return issue(ctx, l, in.Administrator, in.Lifetime)
@@ -213,14 +220,39 @@ func command[In, Out any](do func(context.Context, In) (Out, error)) http.Handle
 	}
 }
 
-// Backup has the server that has the ledger open take a backup.
-func Backup(ctx context.Context, dir, folder string) (*ledger.Manifest, error) {
-	folder, err := filepath.Abs(folder)
+// Backup has the server that has the ledger open take a backup. What the plan does not
+// say the server's own says.
+func Backup(ctx context.Context, dir string, p backup.Plan, full bool) (*backup.Report, error) {
+	p, err := absolute(p)
 	if err != nil {
 		return nil, err
 	}
-	var m ledger.Manifest
-	return &m, call(ctx, dir, "backup", backupRequest{folder}, &m)
+	var r backup.Report
+	return &r, call(ctx, dir, "backup", backupRequest{p, full}, &r)
+}
+
+// BackupStatus has the server say what could be restored.
+func BackupStatus(ctx context.Context, dir string, p backup.Plan) (*backup.Status, error) {
+	p, err := absolute(p)
+	if err != nil {
+		return nil, err
+	}
+	var s backup.Status
+	return &s, call(ctx, dir, "backup/status", backupRequest{Plan: p}, &s)
+}
+
+// absolute names the folders of a plan so that the server finds them.
+func absolute(p backup.Plan) (backup.Plan, error) {
+	for _, folder := range []*string{&p.Data, &p.Keys} {
+		if *folder == "" {
+			continue
+		}
+		var err error
+		if *folder, err = filepath.Abs(*folder); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 // Token has the server give an administrator a token; zero is the first one.

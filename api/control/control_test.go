@@ -19,19 +19,26 @@ import (
 	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/backup"
 )
 
 // fake is a ledger that remembers what it was asked.
 type fake struct {
-	folder        string
+	plan          backup.Plan
+	full          bool
 	administrator events.ID
 	lifetime      time.Duration
 	err           error
 }
 
-func (f *fake) Backup(_ context.Context, folder string) (*ledger.Manifest, error) {
-	f.folder = folder
-	return &ledger.Manifest{Format: 1, Origin: "clinic.example", Size: 7}, f.err
+func (f *fake) Backup(_ context.Context, p backup.Plan, full bool) (*backup.Report, error) {
+	f.plan, f.full = p, full
+	return &backup.Report{Increment: 3, Size: 7}, f.err
+}
+
+func (f *fake) BackupStatus(_ context.Context, p backup.Plan) (*backup.Status, error) {
+	f.plan = p
+	return &backup.Status{Size: 8, Overdue: []string{"late"}}, f.err
 }
 
 func (f *fake) IssueOnTheMachine(_ context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error) {
@@ -42,7 +49,7 @@ func (f *fake) IssueOnTheMachine(_ context.Context, administrator events.ID, lif
 func serve(t *testing.T, f *fake) (dir string, s *control.Server) {
 	t.Helper()
 	dir = t.TempDir()
-	s, err := control.Serve(dir, f)
+	s, err := control.Serve(dir, f, backup.Plan{Data: "/data", Keys: "/keys", Recipients: []string{"age1x"}, Every: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +60,16 @@ func serve(t *testing.T, f *fake) (dir string, s *control.Server) {
 func TestCommands(t *testing.T) {
 	f := new(fake)
 	dir, _ := serve(t, f)
-	m, err := control.Backup(t.Context(), dir, "elsewhere")
-	if err != nil || m.Size != 7 || !filepath.IsAbs(f.folder) || filepath.Base(f.folder) != "elsewhere" {
-		t.Errorf("backup to %q: %+v, %v", f.folder, m, err)
+	r, err := control.Backup(t.Context(), dir, backup.Plan{Data: "elsewhere", Keep: time.Minute}, true)
+	if err != nil || r.Size != 7 || r.Increment != 3 || !f.full || !filepath.IsAbs(f.plan.Data) || filepath.Base(f.plan.Data) != "elsewhere" {
+		t.Errorf("backup by %+v: %+v, %v", f.plan, r, err)
+	}
+	if p := f.plan; p.Keys != "/keys" || len(p.Recipients) != 1 || p.Every != time.Hour || p.Keep != time.Minute {
+		t.Errorf("the server's own plan does not count: %+v", p)
+	}
+	s, err := control.BackupStatus(t.Context(), dir, backup.Plan{})
+	if err != nil || s.Size != 8 || len(s.Overdue) != 1 || f.plan.Data != "/data" {
+		t.Errorf("status of %+v: %+v, %v", f.plan, s, err)
 	}
 	admin := events.MustNewID()
 	issued, err := control.Token(t.Context(), dir, admin, time.Hour)
@@ -63,7 +77,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("token for %v: %+v, %v", f.administrator, issued, err)
 	}
 	f.err = errors.New("the disk is full")
-	if _, err := control.Backup(t.Context(), dir, "elsewhere"); err == nil || err.Error() != "the disk is full" {
+	if _, err := control.Backup(t.Context(), dir, backup.Plan{}, false); err == nil || err.Error() != "the disk is full" {
 		t.Errorf("a failed backup: %v", err)
 	}
 }
@@ -180,7 +194,7 @@ func TestImpostor(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "control.json"), []byte(file), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := control.Backup(t.Context(), dir, "folder"); !errors.Is(err, control.ErrNoServer) {
+		if _, err := control.Backup(t.Context(), dir, backup.Plan{}, false); !errors.Is(err, control.ErrNoServer) {
 			t.Errorf("%s: %v", name, err)
 		}
 		impostor.Close()

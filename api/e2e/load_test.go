@@ -15,6 +15,7 @@ import (
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/backup"
 )
 
 // acknowledged is a record whose creation was answered with success.
@@ -162,36 +163,50 @@ func TestStopUnderLoad(t *testing.T) {
 func TestBackupUnderLoad(t *testing.T) {
 	var tr transcript
 	dir := filepath.Join(t.TempDir(), "ledger")
-	backups, kept := t.TempDir(), filepath.Join(t.TempDir(), "checkpoint")
+	sides, kept := t.TempDir(), filepath.Join(t.TempDir(), "checkpoint")
 	vkey := filepath.Join(dir, "log.vkey")
+	identity, recipient, err := backup.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	paper := filepath.Join(t.TempDir(), "identity")
+	if err := os.WriteFile(paper, []byte(identity+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(sides, "keys")
+	back := func(data string) string {
+		return tr.must(t, "medledger", "backup", "run", "--dir", dir, "--data", filepath.Join(sides, data), "--keys", keys, "--recipients", recipient)
+	}
 	h, s := newHouse(t, &tr, dir)
 	l := h.start(20000)
 	sizes := make([]uint64, 3)
 	for i := range sizes {
 		before := l.soFar()
 		l.until("more acknowledged", func() bool { return l.soFar() >= before+100 })
-		folder := filepath.Join(backups, fmt.Sprint(i%2)) // the third goes on from the first
-		output := tr.must(t, "medledger", "backup", "--dir", dir, folder)
+		output := back(fmt.Sprint(i % 2)) // the third goes on from the first
 		if _, err := fmt.Sscan(sizeIn(output), &sizes[i]); err != nil || sizes[i] < uint64(before) {
 			t.Fatalf("a backup of %d events after %d records (%v)\n%s", sizes[i], before, err, output)
 		}
-		tr.must(t, "medverify", "log", "--export", filepath.Join(folder, "log.export"), "--vkey", vkey)
 	}
 	l.end()
-	tr.must(t, "medledger", "backup", "--dir", dir, filepath.Join(backups, "last"))
+	back("last")
 	tr.must(t, "medverify", "log", "--dir", dir, "--vkey", vkey, "--keep", kept)
 	s.stop()
-	custody := dir + ".custody"
 	elsewhere := func() string { return filepath.Join(t.TempDir(), "ledger") }
+	restore := func(data, to string, args ...string) []string {
+		return append([]string{"restore", "--data", filepath.Join(sides, data), "--keys", keys, "--identity", paper, "--dir", to}, args...)
+	}
+	tr.must(t, "medledger", "backup", "verify", "--data", filepath.Join(sides, "0"), "--keys", keys, "--identity", paper, "--scratch", elsewhere())
 	for i := range 2 {
-		to := elsewhere()
-		output, exit := tr.run(t, "medledger", "restore", "--dir", to, "--custody", custody, "--checkpoint", kept,
-			filepath.Join(backups, fmt.Sprint(i)))
-		if exit != 1 || !strings.Contains(output, ledger.ErrWouldFork.Error()) {
-			t.Errorf("a backup that the log has gone on after is restored: exit code %d\n%s", exit, output)
-		}
-		if _, err := os.Stat(to); !os.IsNotExist(err) {
-			t.Errorf("a refused restoration leaves a folder: %v", err)
+		for _, evidence := range [][]string{{"--checkpoint", kept, "--lose-events"}, {"--nothing-newer"}} {
+			to := elsewhere()
+			output, exit := tr.run(t, "medledger", restore(fmt.Sprint(i), to, evidence...)...)
+			if exit != 1 || !strings.Contains(output, ledger.ErrWouldFork.Error()) {
+				t.Errorf("a backup that the log has gone on after is restored: exit code %d\n%s", exit, output)
+			}
+			if _, err := os.Stat(to); !os.IsNotExist(err) {
+				t.Errorf("a refused restoration leaves a folder: %v", err)
+			}
 		}
 	}
 	for _, c := range []struct {
@@ -199,14 +214,13 @@ func TestBackupUnderLoad(t *testing.T) {
 		args []string
 		size uint64
 	}{
-		{"1", []string{"--nothing-newer"}, sizes[1]},
-		{"0", []string{"--nothing-newer"}, sizes[2]},
+		{"1", []string{"--nothing-newer", "--lose-events"}, sizes[1]},
+		{"0", []string{"--nothing-newer", "--lose-events"}, sizes[2]},
 		{"last", []string{"--checkpoint", kept}, all},
 	} {
 		to := elsewhere()
-		args := append([]string{"restore", "--dir", to, "--custody", custody}, c.args...)
-		tr.must(t, "medledger", append(args, filepath.Join(backups, c.name))...)
-		s := tr.serve(t, to, "--custody", custody)
+		tr.must(t, "medledger", restore(c.name, to, c.args...)...)
+		s := tr.serve(t, to)
 		h.moved(s)
 		l.check(c.size)
 		s.stop()
@@ -217,7 +231,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 }
 
-// sizeIn finds the size in what 'medledger backup' prints.
+// sizeIn finds the size in what 'medledger backup run' prints.
 func sizeIn(output string) string {
 	_, after, _ := strings.Cut(output, "\nsize")
 	size, _, _ := strings.Cut(strings.TrimSpace(after), "\n")

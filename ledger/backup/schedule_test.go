@@ -15,7 +15,9 @@ func TestKeep(t *testing.T) {
 	h.must(err)
 	k := keeper{b: h.Backups, src: h.source, plan: p}
 	pass := func(d time.Duration) (runs uint64) {
-		at := func() uint64 { return h.Health().Failures + uint64(h.Health().LastSuccess.Unix()/int64(day/time.Second)) }
+		at := func() uint64 {
+			return h.Health().Failures + uint64(h.Health().LastSuccess.Unix()/int64(day/time.Second))
+		}
 		before := at()
 		for end := h.now.Add(d); h.now.Before(end); h.now = h.now.Add(10 * time.Minute) {
 			k.look(t.Context())

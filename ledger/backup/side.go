@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -105,7 +106,11 @@ type output struct {
 	unsynced int
 }
 
-const temporary = ".tmp"
+const (
+	temporary = ".tmp"
+	// stepSize is how much is written between two rests.
+	stepSize = 512 << 10
+)
 
 func create(fsys disk.FS, path string) (*output, error) {
 	f, err := fsys.OpenFile(path+temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -158,7 +163,8 @@ func write(fsys disk.FS, path string, fill func(io.Writer) error) (sum string, s
 	if err != nil {
 		return "", 0, err
 	}
-	if err := fill(o); err != nil {
+	steps := bufio.NewWriterSize(o, stepSize)
+	if err := errors.Join(fill(steps), steps.Flush()); err != nil {
 		return "", 0, errors.Join(err, o.abandon())
 	}
 	sum, err = o.commit()

@@ -132,7 +132,7 @@ func (k *KeySide) importKey(ctx context.Context, m *manifest, identities []age.I
 
 // Tree opens the newest snapshot of the key tree, having read all of it once to see that
 // it is the one that was written.
-func (k *KeySide) Tree() (io.ReadCloser, error) {
+func (k *KeySide) Tree() (io.ReadSeekCloser, error) {
 	m := k.newest()
 	path := k.side.path(epochKey(m.Number), m.Tree)
 	f, err := k.c.FS.OpenFile(path, os.O_RDONLY, 0)
@@ -152,7 +152,7 @@ func (k *KeySide) Tree() (io.ReadCloser, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return struct {
-		io.Reader
+		io.ReadSeeker
 		io.Closer
 	}{io.NewSectionReader(f, 0, info.Size()), f}, nil
 }

@@ -273,6 +273,7 @@ func (v *Vault) applyAll(ctx context.Context, batch []*request) error {
 
 // apply applies a request that is no put.
 func (v *Vault) apply(ctx context.Context, r *request) (err error) {
+	v.keys.deletes = v.keys.deletes || r.op == opDiscard || r.op == opDestroy || r.op == opDiscardDocument
 	switch r.op {
 	case opDiscard:
 		return v.keys.discard(ctx, r.record, r.version)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,9 +22,9 @@ import (
 //
 // in the order of their kinds, the last of them once:
 //
-//	  1  an entry of the file rows of a backup, without its length and checksum: the new
-//	     versions, documents and owners, the terms of the new documents, and all
-//	     tombstones, in the order of that file
+//	  1  an entry of the file rows of a backup, without its length and checksum: the
+//	     vault, the new versions, documents and owners, the terms of the new documents,
+//	     and all tombstones, in the order of that file
 //	  2  segment (4) || offset (8) || the next bytes of the segment's file
 //	  3  record id (16) || version (4) || offset (8) || the next bytes of a large file
 //	  4  first serial (8) || last serial (8): versions and documents that there are, of
@@ -51,23 +52,30 @@ const (
 
 // Position is how far an increment came. The next one goes on from there.
 type Position struct {
+	Vault   string `json:"vault"`   // its id
 	Serial  int64  `json:"serial"`  // versions and documents
 	Slot    int64  `json:"slot"`    // owners
 	Segment uint32 `json:"segment"` // the segment that is written to, and how much of it
 	Offset  int64  `json:"offset"`  // there was
 }
 
+// Follows reports whether an increment can go on from a position: not if it is another
+// vault's, such as of one that this one was restored from.
+func (v *Vault) Follows(p Position) bool { return p.Vault == v.name() }
+
+func (v *Vault) name() string { return hex.EncodeToString(v.keys.tree.id[:]) }
+
 // Increment writes what has come to the ciphertext side since an earlier position, the
 // zero one for everything, and returns how far it came. What was put before it began is
 // in it, or in those before, unless it was discarded or destroyed meanwhile. It runs
-// beside other calls, and writes nothing to the vault's folder.
+// beside other calls, at the pace of the writer, and writes nothing to the vault's folder.
 func (v *Vault) Increment(ctx context.Context, since Position, w io.Writer) (Position, error) {
 	if err := v.enter(ctx); err != nil {
 		return since, err
 	}
 	defer v.leave()
-	if since.Serial < 0 || since.Slot < 0 || since.Offset < 0 {
-		return since, fmt.Errorf("an increment since a negative position: %w", ErrInvalid)
+	if since.Serial < 0 || since.Slot < 0 || since.Offset < 0 || since.Vault != "" && !v.Follows(since) {
+		return since, fmt.Errorf("an increment since the position of another vault: %w", ErrInvalid)
 	}
 	i := &incrementing{v: v, ctx: ctx, since: since, w: w, buf: make([]byte, pieceSize)}
 	if err := i.run(); err != nil {
@@ -83,7 +91,6 @@ type incrementing struct {
 	since Position
 	upTo  Position
 	w     io.Writer
-	pace  disk.Pace
 	buf   []byte
 	part  []byte
 	count uint64
@@ -97,9 +104,12 @@ func (i *incrementing) run() error {
 	if err != nil {
 		return fmt.Errorf("counting rows: %w", err)
 	}
-	i.upTo = Position{Serial: int64(last), Slot: int64(lastSlot)}
+	i.upTo = Position{Vault: i.v.name(), Serial: int64(last), Slot: int64(lastSlot)}
 	if i.upTo.Serial < i.since.Serial || i.upTo.Slot < i.since.Slot {
 		return fmt.Errorf("the vault has fewer rows than the increment before; is this an older copy of it?: %w", ErrInvalid)
+	}
+	if err := i.row(entry{kind: entryVault, vaults: i.v.keys.tree.lineage()}); err != nil {
+		return err
 	}
 	for _, part := range []func() error{i.versions, i.documents, i.terms, i.owners, i.tombstones, i.segments, i.large, i.living} {
 		if err := part(); err != nil {
@@ -160,14 +170,14 @@ func (i *incrementing) terms() error {
 }
 
 func (i *incrementing) owners() error {
-	const query = "SELECT kind, owner, key FROM owners WHERE (kind, owner) > (?, ?) AND key > ? AND key <= ? ORDER BY kind, owner LIMIT ?"
+	const query = "SELECT kind, owner, key, proof FROM owners WHERE (kind, owner) > (?, ?) AND key > ? AND key <= ? ORDER BY kind, owner LIMIT ?"
 	var after keyName
 	return i.pages(backupPage, func() (string, []any) {
 		return query, []any{int64(after.kind), after.owner[:], i.since.Slot, i.upTo.Slot}
 	},
 		func(rows *sql.Rows) (e entry, err error) {
 			e.kind = entryOwner
-			err = rows.Scan(&e.name.kind, (*idColumn)(&e.name.owner), &e.slot)
+			err = rows.Scan(&e.name.kind, (*idColumn)(&e.name.owner), &e.slot, &e.bytes)
 			after = e.name
 			return e, err
 		})
@@ -190,7 +200,6 @@ func (i *incrementing) tombstones() error {
 // that ends a destruction waits for them.
 func (i *incrementing) pages(size int, next func() (query string, args []any), scan func(*sql.Rows) (entry, error)) error {
 	for {
-		i.pace.Begin()
 		query, args := next()
 		list, err := page(i.ctx, i.v.keys.reader, query, append(args, size), scan)
 		if err != nil {
@@ -201,7 +210,6 @@ func (i *incrementing) pages(size int, next func() (query string, args []any), s
 				return err
 			}
 		}
-		i.pace.Rest()
 		if len(list) < size {
 			return nil
 		}
@@ -295,7 +303,6 @@ func (i *incrementing) file(path string, from int64, k partKind, name []byte) (s
 		if err := i.ctx.Err(); err != nil {
 			return 0, err
 		}
-		i.pace.Begin()
 		piece := i.buf[:min(size-at, pieceSize)]
 		if n, err := f.ReadAt(piece, at); n < len(piece) {
 			return 0, err
@@ -304,7 +311,6 @@ func (i *incrementing) file(path string, from int64, k partKind, name []byte) (s
 			return 0, err
 		}
 		at += int64(len(piece))
-		i.pace.Rest()
 	}
 	return size, nil
 }
@@ -320,8 +326,9 @@ func (i *incrementing) living() error {
 		b := binary.BigEndian.AppendUint64(nil, uint64(first))
 		return i.write(partLiving, binary.BigEndian.AppendUint64(b, uint64(last)))
 	}
+	var pace disk.Pace // there is little to write, at which the writer would rest
 	for after := serial(0); ; {
-		i.pace.Begin()
+		pace.Begin()
 		list, err := page(i.ctx, i.v.keys.reader, query, []any{int64(after), i.upTo.Serial, backupPage}, func(rows *sql.Rows) (s serial, err error) {
 			err = rows.Scan(&s)
 			return s, err
@@ -338,7 +345,7 @@ func (i *incrementing) living() error {
 			}
 			last = s
 		}
-		i.pace.Rest()
+		pace.Rest()
 		if len(list) < backupPage {
 			return emit()
 		}

@@ -35,6 +35,7 @@ type keyStore struct {
 	lastSlot    slot
 	writtenSlot slot // the last one that the database knows
 	lastSerial  serial
+	deletes     bool // the batch at hand deletes rows
 	hook        stepHook
 
 	reader *sql.DB
@@ -120,9 +121,9 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// lastRows returns the last slot and serial in use. Rows of versions and
-// documents are deleted, so the last serial may have been a later one; but none
-// that Collect has asked about is given out again.
+// lastRows returns the last slot and serial that were given out. Rows of versions and
+// documents are deleted: whoever deletes some leaves a mark of the last serial, for an
+// increment of a backup goes on from a serial, and none may be given out again.
 func lastRows(ctx context.Context, on querier) (lastSlot slot, lastSerial serial, err error) {
 	collected, err := collected(ctx, on)
 	if err != nil {
@@ -131,9 +132,17 @@ func lastRows(ctx context.Context, on querier) (lastSlot slot, lastSerial serial
 	if lastSlot, err = readSlot(ctx, on, metaSlot); err != nil {
 		return 0, 0, err
 	}
+	mark, err := readMeta(ctx, on, metaSerial)
+	if err != nil {
+		return 0, 0, err
+	}
+	var marked serial
+	if len(mark) == 8 {
+		marked = serial(binary.BigEndian.Uint64(mark))
+	}
 	var versions, documents serial
 	err = on.QueryRowContext(ctx, "SELECT (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)").Scan(&versions, &documents)
-	return lastSlot, max(collected, versions, documents), err
+	return lastSlot, max(collected, marked, versions, documents), err
 }
 
 func (k *keyStore) prepareReads(ctx context.Context) (err error) {

@@ -234,5 +234,11 @@ func (k *keyStore) flush(ctx context.Context) error {
 		}
 		k.writtenSlot = k.lastSlot
 	}
+	if k.deletes {
+		if err := k.tree.setMeta(ctx, metaSerial, slotBytes(slot(k.lastSerial))); err != nil {
+			return err
+		}
+		k.deletes = false
+	}
 	return k.tree.flush(ctx)
 }

@@ -18,6 +18,7 @@ const (
 	metaFormer = "former"      // the ids of the vaults that it was restored from
 	metaTree   = "tree"        // treeState
 	metaStaged = "staged-tree" // treeState, of the generation that is being made
+	metaSerial = "last-serial" // the last serial that was given out, when rows were deleted
 	metaSlot   = "last-slot"   // the last slot that was given out
 	metaOwn    = "own-slot"    // the first that was given out since a restoration
 	metaMoving = "moving"      // the kind of custody that the root key moves out of

@@ -28,7 +28,9 @@ type Unpacker struct {
 	file  *unpacked        // the content being written
 	ends  map[uint32]int64 // how much of each segment there is
 	alive []living         // of the last increment
-	made  map[string]bool  // folders of large files
+	owner map[keyName]slot // the last one of each
+	last  slot
+	made  map[string]bool // folders of large files
 }
 
 type living struct{ from, upTo serial }
@@ -54,8 +56,13 @@ func NewUnpacker(ctx context.Context, fsys disk.FS, dst string) (*Unpacker, erro
 	}
 	return &Unpacker{
 		ctx: ctx, fsys: fsys, dst: dst, spool: map[entryKind]*spool{}, ends: map[uint32]int64{}, made: map[string]bool{},
+		owner: map[keyName]slot{},
 	}, nil
 }
+
+// LastSlot is the last slot of a key that what was unpacked names. A key tree that was
+// backed up before that slot was given out lacks keys.
+func (u *Unpacker) LastSlot() int64 { return int64(u.last) }
 
 // Add unpacks the next increment.
 func (u *Unpacker) Add(increment io.Reader) error {
@@ -106,10 +113,15 @@ func (u *Unpacker) part(p part) error {
 }
 
 func (u *Unpacker) row(row []byte) error {
-	if _, err := parseEntry(row); err != nil {
+	e, err := parseEntry(row)
+	if err != nil {
 		return err
 	}
-	kind := entryKind(row[0])
+	kind := e.kind
+	if kind == entryOwner {
+		u.owner[e.name] = e.slot
+	}
+	u.last = max(u.last, e.slot)
 	s := u.spool[kind]
 	if s == nil {
 		f, err := u.fsys.OpenFile(filepath.Join(u.dst, fmt.Sprintf("%s-%d.tmp", rowsFile, kind)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -200,7 +212,7 @@ func (u *Unpacker) writeRows(path string) (err error) {
 		}
 		err = errors.Join(err, f.Close())
 	}()
-	w, err := newEntryWriter(f)
+	w, err := newEntryWriter(f, rowsFormat)
 	if err != nil {
 		return err
 	}
@@ -224,8 +236,12 @@ func (u *Unpacker) writeRows(path string) (err error) {
 	return w.end()
 }
 
-// lives reports whether a row was there when the last increment was written.
+// lives reports whether a row was there when the last increment was written. Of owners
+// who had a key before, an earlier increment has that.
 func (u *Unpacker) lives(e entry) bool {
+	if e.kind == entryOwner {
+		return u.owner[e.name] == e.slot
+	}
 	if e.kind != entryVersion && e.kind != entryDocument && e.kind != entryTerm {
 		return true
 	}

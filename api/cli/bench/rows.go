@@ -11,6 +11,7 @@ import (
 
 	"github.com/medledger/medledger/api/cli/load"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/backup"
 )
 
 // perform does a step, with a profile of the service if the step has a name and
@@ -200,6 +201,10 @@ func (r *run) measureUpload(context.Context) error {
 // measureBackup measures appends while an operator backs the ledger up, again and
 // again until the row has lasted as long as others.
 func (r *run) measureBackup(ctx context.Context) error {
+	var err error
+	if _, r.recipient, err = backup.NewIdentity(); err != nil {
+		return err
+	}
 	begun, backups, took := time.Now(), 0, time.Duration(0)
 	m, err := r.do(load.Job{Act: "append", Workers: callers, Stopped: true}, func() error {
 		for backups == 0 || time.Since(begun) < r.lasting {
@@ -221,12 +226,13 @@ func (r *run) measureBackup(ctx context.Context) error {
 }
 
 func (r *run) backUp(ctx context.Context) error {
-	to := filepath.Join(r.work, "backup")
-	out, err := exec.CommandContext(ctx, r.self, "backup", "--dir", r.large.folder, to).CombinedOutput()
+	data := filepath.Join(r.work, "backup-data")
+	out, err := exec.CommandContext(ctx, r.self, "backup", "run", "--dir", r.large.folder, "--full",
+		"--data", data, "--keys", filepath.Join(r.work, "backup-keys"), "--recipients", r.recipient).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("backing up: %w: %s", err, out)
 	}
-	return os.RemoveAll(to)
+	return os.RemoveAll(data)
 }
 
 func (r *run) measureDestructions(context.Context) error {

@@ -64,6 +64,8 @@ type run struct {
 	report report
 	large  *site
 	small  float64 // appends a second to a small log
+	// recipient is whom backups are encrypted to; nobody has its identity.
+	recipient string
 
 	// While the large ledger is served.
 	service   *service

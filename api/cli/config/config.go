@@ -67,6 +67,13 @@ type Config struct {
 	LogFormat      string
 	TokenLifetime  time.Duration
 
+	BackupData       string
+	BackupKeys       string
+	BackupRecipients string
+	BackupEvery      time.Duration
+	BackupEpoch      time.Duration
+	BackupKeep       time.Duration
+
 	origins map[string]string // where the value of each setting came from
 }
 
@@ -170,7 +177,30 @@ func (c *Config) check() error {
 	if c.Dir != "" {
 		errs = append(errs, c.checkCustody())
 	}
+	errs = append(errs, c.checkBackup())
 	return errors.Join(errs...)
+}
+
+// checkBackup wants all that a backup needs, or nothing.
+func (c *Config) checkBackup() error {
+	var given, missing []string
+	for _, s := range []struct{ name, value string }{
+		{"backup-data", c.BackupData}, {"backup-keys", c.BackupKeys}, {"backup-recipients", c.BackupRecipients},
+	} {
+		if s.value == "" {
+			missing = append(missing, s.name)
+		} else {
+			given = append(given, fmt.Sprintf("%s is set (%s)", s.name, c.origins[s.name]))
+		}
+	}
+	if len(given) > 0 && len(missing) > 0 {
+		return fmt.Errorf("%s, but not %s: a backup wants all three, or none", strings.Join(given, ", "), strings.Join(missing, " and "))
+	}
+	if c.BackupEpoch < c.BackupEvery || c.BackupKeep < c.BackupEpoch {
+		return fmt.Errorf("backup-every is %s, backup-epoch %s and backup-keep %s: none may be shorter than the one before",
+			formatDuration(c.BackupEvery), formatDuration(c.BackupEpoch), formatDuration(c.BackupKeep))
+	}
+	return nil
 }
 
 // checkCustody keeps the secrets out of the data folder, so that no copy of the

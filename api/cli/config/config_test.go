@@ -50,6 +50,7 @@ func TestDefaults(t *testing.T) {
 		Listen: "127.0.0.1:8340", MaxBody: 4 << 30, MaxJSON: 1 << 20, MaxBatch: 1000, MaxInFlight: 1024,
 		MaxConnections: 12000, BodyTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, Grace: 10 * time.Second,
 		LogFormat: "text", TokenLifetime: 365 * 24 * time.Hour,
+		BackupEvery: day, BackupEpoch: 7 * day, BackupKeep: 35 * day,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v, want %+v", c, want)
@@ -110,6 +111,7 @@ func TestEverySettingEverySource(t *testing.T) {
 		"dir": "d", "custody": "c", "listen": "[::1]:1", "tls-certificate": "cert", "tls-key": "key", "max-body": "64KiB",
 		"max-json": "2MiB", "max-batch": "7", "max-in-flight": "8", "max-connections": "9", "body-timeout": "1m30s",
 		"write-timeout": "1h", "grace": "1s", "log-level": "warn", "log-format": "json", "token-lifetime": "30d",
+		"backup-data": "b", "backup-keys": "k", "backup-recipients": "age1x,age1y", "backup-every": "1h", "backup-epoch": "2d", "backup-keep": "3d",
 	}
 	env := make(map[string]string)
 	var args []string
@@ -186,6 +188,11 @@ func TestRefusals(t *testing.T) {
 		{file: "dir: a\ncustody: b/../a", want: "neither may lie within"},
 		{file: "dir: .", want: "neither may lie within"},
 		{file: "dir: /", want: "name the folder of the secrets with custody"},
+		{file: "backup-data: a", want: "backup-data is set (f:1), but not backup-keys and backup-recipients: a backup wants all three"},
+		{file: "backup-keys: a\nbackup-recipients: age1x", want: "backup-keys is set (f:1), backup-recipients is set (f:2), but not backup-data"},
+		{file: "backup-every: 8d", want: "backup-every is 8d, backup-epoch 7d and backup-keep 35d: none may be shorter"},
+		{file: "backup-keep: 6d", want: "none may be shorter than the one before"},
+		{file: "backup-every: 1s", want: "from 1m to 31d"},
 		// What a flag overrides must be right all the same.
 		{args: []string{"--max-batch", "5"}, file: "max-batch: x", want: `max-batch is "x" (f:1)`},
 	} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,24 +12,54 @@ import (
 	"github.com/medledger/medledger/ledger"
 )
 
-// The names of the backups, and of the first machine in commands that are printed.
+// The names of the first machine and of the backup's parts in commands that are printed.
 const (
-	noon         = "noon"
-	evening      = "evening"
 	firstMachine = "$PC"
-	backups      = "$BACKUPS"
+	diskName     = "$DISK"
+	stickName    = "$STICK"
+	paperName    = "$PAPER"
+	noonName     = "$DISK_OF_NOON"
 )
 
-func (s *story) backup(name string) string { return filepath.Join(s.scratch, "backups", name) }
+// A backup is a disk with the data side, a stick with the key side, and the identity that
+// both are decrypted with, which a clinic keeps on paper.
+func (s *story) disk() string  { return filepath.Join(s.scratch, "disk") }
+func (s *story) stick() string { return filepath.Join(s.scratch, "stick") }
+func (s *story) paper() string { return filepath.Join(s.scratch, "paper") }
 
-// backUp takes a backup while the service runs.
-func (s *story) backUp(ctx context.Context, name string) error {
-	s.command("medledger", "backup", "--dir", firstMachine, backups+"/"+name)
-	output, err := s.medledger.run(ctx, "backup", "--dir", s.old.Data, s.backup(name))
+// diskOfNoon is a copy of the disk that was made at noon.
+func (s *story) diskOfNoon() string { return filepath.Join(s.scratch, "disk-of-noon") }
+
+// backUpAtNoon takes the first backup, while the service runs, and puts a copy of the
+// disk aside.
+func (s *story) backUpAtNoon(ctx context.Context) error {
+	s.command("medledger", "backup", "identity", ">", paperName)
+	paper, err := s.medledger.run(ctx, "backup", "identity")
 	if err != nil {
 		return err
 	}
-	s.done("a backup, while the service runs", "of "+field(output, "size")+" events")
+	if err := os.WriteFile(s.paper(), []byte(paper), 0o600); err != nil {
+		return fmt.Errorf("keeping the identity: %w", err)
+	}
+	first, _, _ := strings.Cut(paper, "\n")
+	s.recipient = first[strings.LastIndex(first, " ")+1:]
+	if err := s.backUp(ctx); err != nil {
+		return err
+	}
+	if err := os.CopyFS(s.diskOfNoon(), os.DirFS(s.disk())); err != nil {
+		return fmt.Errorf("copying the disk: %w", err)
+	}
+	return nil
+}
+
+// backUp takes a backup while the service runs.
+func (s *story) backUp(ctx context.Context) error {
+	s.command("medledger", "backup", "run", "--dir", firstMachine, "--data", diskName, "--keys", stickName, "--recipients", "age1...")
+	output, err := s.medledger.run(ctx, "backup", "run", "--dir", s.old.Data, "--data", s.disk(), "--keys", s.stick(), "--recipients", s.recipient)
+	if err != nil {
+		return err
+	}
+	s.done("a backup, while the service runs", "events "+field(output, "from")+" to "+field(output, "size"))
 	return nil
 }
 
@@ -48,7 +77,7 @@ func field(output, name string) string {
 // elsewhere.
 func (s *story) move(ctx context.Context) error {
 	s.scene("The PC is lost; the ledger goes on elsewhere")
-	if err := s.backUp(ctx, evening); err != nil {
+	if err := s.backUp(ctx); err != nil {
 		return err
 	}
 	if err := s.put(ctx, &s.late); err != nil {
@@ -61,13 +90,10 @@ func (s *story) move(ctx context.Context) error {
 	if err := s.halt("the service is told to stop"); err != nil {
 		return err
 	}
-	if err := copySecrets(s.old.Custody, s.at.Custody); err != nil {
-		return err
-	}
 	if err := errors.Join(os.RemoveAll(s.old.Data), os.RemoveAll(s.old.Custody)); err != nil {
 		return fmt.Errorf("losing the first machine: %w", err)
 	}
-	s.done("the PC is gone; what is left are backups and, elsewhere, the secrets", "lost")
+	s.done("the PC is gone, with its secrets; what is left are disk, stick and paper", "lost")
 	return s.restore(ctx)
 }
 
@@ -85,19 +111,22 @@ func (s *story) halt(what string) error {
 
 // restore makes the ledger anew from its backup, and lets the clinic go on.
 func (s *story) restore(ctx context.Context) error {
-	from := func(name string) []string {
-		return []string{"restore", "--dir", s.at.Data, "--checkpoint", s.file("checkpoint.kept"), s.backup(name)}
+	from := func(data string) []string {
+		return []string{"restore", "--dir", s.at.Data, "--data", data, "--keys", s.stick(), "--identity", s.paper(), "--checkpoint", s.file("checkpoint.kept")}
 	}
-	d := s.shown([]string{folder})[0]
-	s.command("medledger", "restore", "--dir", d, "--checkpoint", "checkpoint.kept", backups+"/"+noon)
-	_, err := s.medledger.run(ctx, from(noon)...)
-	s.expect("the backup of noon: the log had gone on since", "refused: two histories", refusedFork(err))
-	s.command("medledger", "restore", "--dir", d, "--checkpoint", "checkpoint.kept", backups+"/"+evening)
-	output, err := s.medledger.run(ctx, from(evening)...)
+	shown := func(data string) {
+		s.command("medledger", "restore", "--dir", s.shown([]string{folder})[0], "--data", data, "--keys", stickName,
+			"--identity", paperName, "--checkpoint", "checkpoint.kept")
+	}
+	shown(noonName)
+	_, err := s.medledger.run(ctx, from(s.diskOfNoon())...)
+	s.expect("the disk of noon: the log had gone on since", "refused: two histories", refusedFork(err))
+	shown(diskName)
+	output, err := s.medledger.run(ctx, from(s.disk())...)
 	if err != nil {
 		return err
 	}
-	s.done("the backup of the evening", "of "+field(output, "size")+" events")
+	s.done("the disk of the evening", "of "+field(output, "size")+" events, "+field(output, "increments")+" increments")
 	if err := s.keepEvidenceBeside(); err != nil {
 		return err
 	}
@@ -179,30 +208,5 @@ func (s *story) keepEvidenceBeside() error {
 		return errors.Join(fmt.Errorf("moving the server's messages: %w", err), messages.Close())
 	}
 	s.messages, s.evidence = messages, beside
-	return nil
-}
-
-// copySecrets copies the folder of the secrets, which only its owner reads.
-func copySecrets(from, to string) error {
-	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return os.MkdirAll(filepath.Join(to, name), 0o700)
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, name), content, 0o600)
-	})
-	if err != nil {
-		return fmt.Errorf("copying the secrets: %w", err)
-	}
 	return nil
 }

@@ -169,7 +169,7 @@ func (s *story) correct(ctx context.Context) error {
 	s.each(s.rest, fmt.Sprintf("the doctor amends the other %d", len(s.rest)), "version 2", func(r *record) string {
 		return s.amend(ctx, r)
 	})
-	return s.backUp(ctx, noon)
+	return s.backUpAtNoon(ctx)
 }
 
 func (s *story) amend(ctx context.Context, r *record) string {

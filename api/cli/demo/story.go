@@ -26,6 +26,7 @@ type story struct {
 	at        ledger.Folder // where the ledger is left; in the day it lies in old
 	old       ledger.Folder // on the clinic's first machine
 	scratch   string        // for what the story needs for itself
+	recipient string        // of the identity that backups are encrypted to
 	evidence  string        // the folder with what is left beside the ledger
 	kept      bool          // the folder is left
 	bundled   bool          // the documents are the demo's own
