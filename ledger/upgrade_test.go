@@ -23,7 +23,21 @@ import (
 func folder1(t *testing.T) ledger.Config {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "old")
-	f, err := os.Open("testdata/folder1.tar.gz")
+	unpack(t, "testdata/folder1.tar.gz", dir)
+	return ledger.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// folder2 unpacks one of format 2, with the secrets beside it and one root key.
+func folder2(t *testing.T) ledger.Config {
+	t.Helper()
+	dir := t.TempDir()
+	unpack(t, "testdata/folder2.tar.gz", dir)
+	return ledger.Config{Dir: filepath.Join(dir, "old"), Logger: slog.New(slog.DiscardHandler)}
+}
+
+func unpack(t *testing.T, archive, dir string) {
+	t.Helper()
+	f, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +49,7 @@ func folder1(t *testing.T) ledger.Config {
 	for r := tar.NewReader(z); ; {
 		h, err := r.Next()
 		if err == io.EOF {
-			break
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -53,11 +67,14 @@ func folder1(t *testing.T) ledger.Config {
 			t.Fatal(err)
 		}
 	}
-	return ledger.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestUpgrade(t *testing.T) {
-	config := folder1(t)
+	t.Run("format 1", func(t *testing.T) { testUpgrade(t, folder1(t)) })
+	t.Run("format 2", func(t *testing.T) { testUpgrade(t, folder2(t)) })
+}
+
+func testUpgrade(t *testing.T, config ledger.Config) {
 	if _, err := ledger.Open(t.Context(), config); !errors.Is(err, ledger.ErrOldFormat) {
 		t.Fatalf("opening an old folder: %v", err)
 	}
@@ -74,8 +91,10 @@ func TestUpgrade(t *testing.T) {
 // new rules, contents open, what was destroyed stays destroyed.
 func judgeUpgraded(t *testing.T, config ledger.Config) {
 	t.Helper()
-	for _, gone := range []string{"keys", "lives.sqlite"} {
-		if _, err := os.Stat(filepath.Join(config.Dir, gone)); !errors.Is(err, os.ErrNotExist) {
+	for _, gone := range []string{
+		filepath.Join(config.Dir, "keys"), filepath.Join(config.Dir, "lives.sqlite"), filepath.Join(config.Secrets(), "vault.key"),
+	} {
+		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is left: %v", gone, err)
 		}
 	}
@@ -162,8 +181,13 @@ func oldRecords(t *testing.T, l *ledger.Ledger, size uint64) (living, destroyed 
 // TestUpgradeInterrupted fails every file operation of an upgrade in turn, and
 // completes it by calling it again.
 func TestUpgradeInterrupted(t *testing.T) {
+	t.Run("format 1", func(t *testing.T) { testUpgradeInterrupted(t, folder1) })
+	t.Run("format 2", func(t *testing.T) { testUpgradeInterrupted(t, folder2) })
+}
+
+func testUpgradeInterrupted(t *testing.T, folder func(*testing.T) ledger.Config) {
 	for n := 0; ; n++ {
-		config := folder1(t)
+		config := folder(t)
 		failing := &failAt{FS: disk.OS{}, left: n}
 		config.FS = failing
 		_, err := ledger.Upgrade(t.Context(), config)
