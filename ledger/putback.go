@@ -41,7 +41,7 @@ func (b *restorer) putBack(ctx context.Context, unpacked string) (err error) {
 	if err := u.Finish(); err != nil {
 		return err
 	}
-	b.lastSlot = u.LastSlot()
+	b.lastSlot, b.lost = u.LastSlot(), u.Lost()
 	if err := disk.WriteFile(b.config.FS, filepath.Join(b.folder.Log(), "checkpoint"), checkpoint, 0o644); err != nil {
 		return fmt.Errorf("putting the checkpoint back: %w", err)
 	}

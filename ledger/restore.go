@@ -50,6 +50,8 @@ type Restored struct {
 	// Unlogged is how many records are dead although the log that was restored says that
 	// they live: they were destroyed after its last event.
 	Unlogged uint64
+	// Lost is how many contents had been lost before they were backed up.
+	Lost int
 }
 
 // Restore makes a ledger of a backup, in a folder that is empty or absent. The secrets are
@@ -115,6 +117,7 @@ type restorer struct {
 	chain      *backup.Chain
 	keySide    *backup.KeySide
 	lastSlot   int64 // of a key that the data side names
+	lost       int   // contents that it has not
 	result     *Restored
 }
 
@@ -305,7 +308,7 @@ func (b *restorer) audit(ctx context.Context) (err error) {
 		return fmt.Errorf("the backup's log is damaged; use another backup: %v", report.Findings[0])
 	}
 	b.result = &Restored{
-		Origin: b.verifier.Name(), Size: report.Checkpoint.Size, Root: report.Checkpoint.Root.String(), Increments: b.chain.Increments(),
+		Origin: b.verifier.Name(), Size: report.Checkpoint.Size, Root: report.Checkpoint.Root.String(), Increments: b.chain.Increments(), Lost: b.lost,
 	}
 	return nil
 }

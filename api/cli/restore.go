@@ -21,11 +21,15 @@ func (p *program) newRestore() *cobra.Command {
 		Use: "restore", Short: "make a ledger of a backup, and go on with its log",
 		Long: `
 Makes a ledger of a backup's two sides, in a folder that must be empty or
-absent. The secrets are taken from the key side if their folder is not there; if
-it has survived, leave it where it is, for it knows what was destroyed since.
-All of the backup's log is audited first. The ledger goes on with the same log,
-and its next event says that it was restored. What was destroyed stays
-destroyed.
+absent. The secrets are taken from the key side if they are not in their folder;
+if that has survived, leave it where it is, for it knows what was destroyed
+since. All of the backup's log is audited first. The ledger goes on with the
+same log, and its next event says that it was restored.
+
+What was destroyed stays destroyed. What was destroyed after the backup's last
+event has no event that says so: it prints how many records these are
+(unlogged), whose destruction is to be asked for again; and how many contents
+had been lost before they were backed up.
 
 A log must not go on in two ways: if the old ledger went on after the backup was
 taken, what others have of it (receipts, checkpoints) would contradict the new
@@ -100,7 +104,7 @@ func (p *program) restore(ctx context.Context, r restoration) error {
 		return err
 	}
 	p.advise("The ledger is restored. Next: medledger serve --dir %s\n", r.dir)
-	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\nunlogged    %d\n", m.Origin, m.Size, m.Root, m.Increments, m.Unlogged)
+	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\nunlogged    %d\nlost        %d\n", m.Origin, m.Size, m.Root, m.Increments, m.Unlogged, m.Lost)
 }
 
 func (p *program) newBackupVerify() *cobra.Command {
@@ -148,6 +152,6 @@ func (p *program) backupVerify(ctx context.Context, r restoration, scratch strin
 	if err != nil {
 		return err
 	}
-	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\ncontents    %d\ndocuments   %d\ndestroyed   %d\n",
-		v.Origin, v.Size, v.Root, v.Increments, v.Contents, v.Documents, v.Destroyed)
+	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\ncontents    %d\ndocuments   %d\ndestroyed   %d\nlost        %d\n",
+		v.Origin, v.Size, v.Root, v.Increments, v.Contents, v.Documents, v.Destroyed, v.Lost)
 }

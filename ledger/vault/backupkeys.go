@@ -17,7 +17,7 @@ func (t *tree) lineage() []vaultID { return append([]vaultID{t.id}, t.former...)
 // sealed under a key in custody that the caller has made for an epoch. Whoever has
 // what it writes, and that key, can open everything that the vault had at that
 // moment: so the epoch's key must be destroyed before it may be said of what was
-// destroyed since that no backup opens it. It runs beside other calls. What Backup
+// destroyed since that no backup opens it. It runs beside other calls. What Increment
 // wrote before, and what it will write, is restored with it; but what was put after
 // it has no key in it.
 func (v *Vault) BackupKeys(ctx context.Context, w io.Writer, epoch string) error {

@@ -210,7 +210,7 @@ func (e *estateOfCopies) copyAll(t *testing.T) {
 	e.copy, e.custody, e.contents = filepath.Join(dir, "copy"), filepath.Join(dir, "image"), filepath.Join(dir, "backup")
 	copyFolder(t, e.cfg.Dir, e.copy)
 	copyFolder(t, custodyDir(e.cfg), e.custody)
-	if err := e.v.Backup(ctx, e.contents); err != nil {
+	if err := backUpContents(e.v, e.contents); err != nil {
 		t.Fatal(err)
 	}
 	e.keys = backupKeys(t, e.v, epoch)

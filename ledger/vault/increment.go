@@ -44,6 +44,12 @@ const (
 )
 
 const (
+	// backupPage is how many rows one query takes, and documentPage how many
+	// documents: queries must be short, for the truncation of the write-ahead
+	// log that ends a destruction waits for them.
+	backupPage   = 2048
+	documentPage = 32
+
 	incrementMagic = "MLVINC\x00\x01"
 	partPrefix     = 5
 	pieceSize      = 32 << 10 // of ciphertext in one part, at most
@@ -81,6 +87,9 @@ func (v *Vault) Increment(ctx context.Context, since Position, w io.Writer) (Pos
 	if err := i.run(); err != nil {
 		return since, fmt.Errorf("writing an increment of the vault: %w", err)
 	}
+	if i.lost > 0 {
+		v.cfg.Logger.Warn("contents that the vault's folder has not, or not whole, are not in the backup", "versions", i.lost)
+	}
 	return i.upTo, nil
 }
 
@@ -94,6 +103,7 @@ type incrementing struct {
 	buf   []byte
 	part  []byte
 	count uint64
+	lost  int // versions whose content is missing although they live
 }
 
 func (i *incrementing) run() error {
@@ -261,22 +271,28 @@ func (i *incrementing) segments() error {
 	return nil
 }
 
-// large writes the large files of the new versions. One that is not there was destroyed
-// or discarded meanwhile, or is lost, which whoever restores finds out.
+// large writes the large files of the new versions.
 func (i *incrementing) large() error {
-	const query = "SELECT serial, record, version FROM versions WHERE serial > ? AND serial <= ? AND segment = 0 ORDER BY serial LIMIT ?"
+	const query = "SELECT serial, record, version, length FROM versions WHERE serial > ? AND serial <= ? AND segment = 0 ORDER BY serial LIMIT ?"
+	type content struct {
+		versionName
+		length int64
+	}
 	after := serial(i.since.Serial)
 	for {
-		list, err := page(i.ctx, i.v.keys.reader, query, []any{int64(after), i.upTo.Serial, backupPage}, func(rows *sql.Rows) (n versionName, err error) {
-			err = rows.Scan(&after, (*idColumn)(&n.record), &n.version)
-			return n, err
+		list, err := page(i.ctx, i.v.keys.reader, query, []any{int64(after), i.upTo.Serial, backupPage}, func(rows *sql.Rows) (c content, err error) {
+			err = rows.Scan(&after, (*idColumn)(&c.record), &c.version, &c.length)
+			return c, err
 		})
 		if err != nil {
 			return fmt.Errorf("reading rows: %w", err)
 		}
-		for _, n := range list {
-			_, err := i.file(largePath(i.v.cfg.Dir, n.record, n.version), 0, partLarge, appendName(nil, n.record, n.version))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for _, c := range list {
+			size, err := i.file(largePath(i.v.cfg.Dir, c.record, c.version), 0, partLarge, appendName(nil, c.record, c.version))
+			if errors.Is(err, fs.ErrNotExist) || err == nil && size != c.length {
+				err = i.miss(c.versionName)
+			}
+			if err != nil {
 				return fmt.Errorf("reading a large content: %w", err)
 			}
 		}
@@ -284,6 +300,17 @@ func (i *incrementing) large() error {
 			return nil
 		}
 	}
+}
+
+// miss counts a version whose content is not there, unless it was destroyed or discarded
+// meanwhile.
+func (i *incrementing) miss(n versionName) error {
+	_, err := i.v.keys.lookup(i.ctx, n.record, n.version)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDestroyed) {
+		return nil
+	}
+	i.lost++
+	return err
 }
 
 // file writes a file from an offset to its end at this moment, in pieces, and returns

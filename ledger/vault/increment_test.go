@@ -46,6 +46,16 @@ func (c *chain) unpack(fsys disk.FS, dst string) (*Unpacker, error) {
 	return u, errors.Join(u.Finish(), u.Close())
 }
 
+// backUpContents unpacks an increment of everything into a folder.
+func backUpContents(v *Vault, dst string) error {
+	var b bytes.Buffer
+	if _, err := v.Increment(ctx, Position{}, &b); err != nil {
+		return err
+	}
+	_, err := (&chain{parts: [][]byte{b.Bytes()}}).unpack(v.cfg.FS, dst)
+	return err
+}
+
 // rows lists the rows of an unpacked folder.
 func rows(t testing.TB, dst string) []string {
 	t.Helper()

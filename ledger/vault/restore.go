@@ -17,7 +17,7 @@ import (
 
 // Source is what a vault is restored from.
 type Source struct {
-	// Contents is a folder that Backup wrote.
+	// Contents is a folder that an Unpacker made.
 	Contents string
 	// Keys is what BackupKeys wrote, of the same vault, before or after.
 	Keys io.Reader
@@ -288,7 +288,7 @@ func (r *restoring) checkLedgerKeys(ctx context.Context, to *sql.Conn) error {
 // copyContents copies every ciphertext that a row names, and holds its length to
 // what the row says.
 func (r *restoring) copyContents(ctx context.Context, to *sql.Conn) error {
-	c := copier{ctx: ctx, fsys: r.cfg.FS, pace: disk.Pace{Hurry: func() bool { return true }}}
+	c := copier{ctx: ctx, fsys: r.cfg.FS}
 	bring := func(name func(dir string) string, fits func(size int64) bool) error {
 		dst := name(r.cfg.Dir)
 		if err := disk.MakeDir(r.cfg.FS, filepath.Dir(dst), 0o700); err != nil {

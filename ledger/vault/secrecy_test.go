@@ -189,7 +189,7 @@ func TestNoPlaintextWhileStreaming(t *testing.T) {
 	if _, err := v.Put(ctx, id, 1, Meta{}, io.MultiReader(bytes.NewReader(plain[:10*chunkSize]), half)); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Backup(ctx, dst); err != nil {
+	if err := backUpContents(v, dst); err != nil {
 		t.Fatal(err)
 	}
 	check("after")

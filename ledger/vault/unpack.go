@@ -17,6 +17,9 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 )
 
+// rowsFile holds the rows of a backup.
+const rowsFile = "rows"
+
 // Unpacker makes of increments, in order, the folder that Restore takes: rows and
 // contents as they were when the last increment was written. A folder that was not
 // finished is none; it is removed and made again.
@@ -29,7 +32,9 @@ type Unpacker struct {
 	ends  map[uint32]int64 // how much of each segment there is
 	alive []living         // of the last increment
 	owner map[keyName]slot // the last one of each
+	dead  map[keyName]bool // of them, in the last increment
 	last  slot
+	lost  int             // versions without their content
 	made  map[string]bool // folders of large files
 }
 
@@ -56,7 +61,7 @@ func NewUnpacker(ctx context.Context, fsys disk.FS, dst string) (*Unpacker, erro
 	}
 	return &Unpacker{
 		ctx: ctx, fsys: fsys, dst: dst, spool: map[entryKind]*spool{}, ends: map[uint32]int64{}, made: map[string]bool{},
-		owner: map[keyName]slot{},
+		owner: map[keyName]slot{}, dead: map[keyName]bool{},
 	}, nil
 }
 
@@ -64,9 +69,14 @@ func NewUnpacker(ctx context.Context, fsys disk.FS, dst string) (*Unpacker, erro
 // backed up before that slot was given out lacks keys.
 func (u *Unpacker) LastSlot() int64 { return int64(u.last) }
 
+// Lost is how many versions were left out because their content had been lost before it
+// was backed up: no increment has it.
+func (u *Unpacker) Lost() int { return u.lost }
+
 // Add unpacks the next increment.
 func (u *Unpacker) Add(increment io.Reader) error {
 	u.alive = u.alive[:0]
+	clear(u.dead)
 	for kind, s := range u.spool {
 		if !adds[kind] {
 			if err := s.empty(); err != nil {
@@ -118,8 +128,11 @@ func (u *Unpacker) row(row []byte) error {
 		return err
 	}
 	kind := e.kind
-	if kind == entryOwner {
+	switch {
+	case kind == entryOwner:
 		u.owner[e.name] = e.slot
+	case kind == entryTombstone && e.name.kind != recordKey:
+		u.dead[e.name] = true
 	}
 	u.last = max(u.last, e.slot)
 	s := u.spool[kind]
@@ -227,6 +240,9 @@ func (u *Unpacker) writeRows(path string) (err error) {
 			if err != nil || !u.lives(e) {
 				return err
 			}
+			if there, err := u.hasContent(e); err != nil || !there {
+				return err
+			}
 			return w.write(e)
 		})
 		if err != nil {
@@ -236,17 +252,37 @@ func (u *Unpacker) writeRows(path string) (err error) {
 	return w.end()
 }
 
-// lives reports whether a row was there when the last increment was written. Of owners
-// who had a key before, an earlier increment has that.
+// lives reports whether a row was there when the last increment was written. An owner who
+// had another key before is in an earlier increment with that.
 func (u *Unpacker) lives(e entry) bool {
 	if e.kind == entryOwner {
-		return u.owner[e.name] == e.slot
+		return u.owner[e.name] == e.slot && !u.dead[e.name]
 	}
 	if e.kind != entryVersion && e.kind != entryDocument && e.kind != entryTerm {
 		return true
 	}
 	n, exactly := slices.BinarySearchFunc(u.alive, e.serial, func(l living, s serial) int { return cmp.Compare(l.from, s) })
 	return exactly || n > 0 && e.serial <= u.alive[n-1].upTo
+}
+
+// hasContent reports whether the content of a version was unpacked whole.
+func (u *Unpacker) hasContent(e entry) (there bool, err error) {
+	switch {
+	case e.kind != entryVersion:
+		return true, nil
+	case e.at.segment != 0:
+		there = u.ends[e.at.segment] >= e.at.offset+e.at.length
+	default:
+		info, err := u.fsys.Stat(largePath(u.dst, e.record, e.version))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		there = err == nil && info.Size() == e.at.length
+	}
+	if !there {
+		u.lost++
+	}
+	return there, nil
 }
 
 // Close releases what is open, and removes what only unpacking needed.

@@ -127,9 +127,8 @@ type Vault struct {
 	active   *registry
 	cache    *keyCache
 	named    *namedCache
-	buffers  sync.Pool  // of *putBuffers
-	opened   serial     // the last serial in use when the vault was opened
-	backup   sync.Mutex // held by the one Backup that runs
+	buffers  sync.Pool // of *putBuffers
+	opened   serial    // the last serial in use when the vault was opened
 
 	queue chan *request // to the committing goroutine
 	done  chan struct{} // closed when that goroutine has ended
