@@ -19,9 +19,11 @@ import (
 //
 //	medledger.json   format and origin; written last, so it marks a whole ledger
 //	log.vkey         the log's verifier key, for everybody
+//	state.vkey       that of the state log
 //	admin.token      the first administrator's token, until somebody removes it
 //	store/           the event store: every statement
 //	log/             the transparency log: checkpoint and tiles
+//	state/           where every record stands, and the state log
 //	vault/           contents, documents and their keys, encrypted
 //	access.sqlite    a copy of the state, derived from store/
 //
@@ -52,6 +54,12 @@ func (f Folder) Log() string { return f.path("log") }
 // VerifierKey is the file with the log's verifier key.
 func (f Folder) VerifierKey() string { return f.path("log.vkey") }
 
+// State is where the map of records and the state log lie.
+func (f Folder) State() string { return f.path("state") }
+
+// StateVerifierKey is the file with the state log's verifier key.
+func (f Folder) StateVerifierKey() string { return f.path("state.vkey") }
+
 // Vault is where contents and their keys lie, encrypted.
 func (f Folder) Vault() string { return f.path("vault") }
 
@@ -71,8 +79,9 @@ const markerFile = "medledger.json"
 func (f Folder) marker() string { return f.path(markerFile) }
 
 // folderFormat is the format of the data folder that this program writes. In format
-// 1 the secrets lay in the data folder, and the vault had no keys of records.
-const folderFormat = 2
+// 1 the secrets lay in the data folder, and the vault had no keys of records; in
+// format 2 there was no state log, and the vault had no tree of keys.
+const folderFormat = 3
 
 type marker struct {
 	Format int    `json:"format"`
@@ -96,8 +105,8 @@ func (f Folder) Origin(fsys disk.FS) (string, error) {
 	if m.Format > folderFormat {
 		return "", fmt.Errorf("%s has format %d, this program reads up to %d: %w", f, m.Format, folderFormat, ErrNewerFormat)
 	}
-	if m.Format == 1 {
-		return m.Origin, fmt.Errorf("%s has format 1: %w", f, ErrOldFormat)
+	if m.Format == 1 || m.Format == 2 {
+		return m.Origin, fmt.Errorf("%s has format %d: %w", f, m.Format, ErrOldFormat)
 	}
 	if m.Format < 1 {
 		return "", fmt.Errorf("%s names format %d; it should read {\"format\":%d,\"origin\":\"…\"}", f.marker(), m.Format, folderFormat)

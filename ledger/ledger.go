@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -16,6 +18,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/state"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/access"
@@ -112,6 +115,9 @@ type Ledger struct {
 	log     *tlog.Log
 	vault   *vault.Vault
 
+	standing *state.State // where every record stands; the commit stage's, but for reading
+	serving  atomic.Bool  // the stages run
+
 	// The decide stage writes under stateMu; everybody may read under it. The
 	// state can be ahead of what is durable by the turns in flight.
 	stateMu sync.RWMutex
@@ -158,6 +164,9 @@ func (l *Ledger) VerifierKey() note.Verifier { return l.keys.verifier }
 
 // Log is the transparency log, for reading.
 func (l *Ledger) Log() *tlog.Log { return l.log }
+
+// StateLog is the log of where every record stands, for reading.
+func (l *Ledger) StateLog() *tlog.Log { return l.standing.Log() }
 
 // Err returns why the ledger stopped itself, or nil while it works.
 func (l *Ledger) Err() error {
@@ -225,6 +234,9 @@ func (l *Ledger) closeParts() error {
 	}
 	if l.log != nil {
 		errs = append(errs, l.log.Close())
+	}
+	if l.standing != nil {
+		errs = append(errs, l.standing.Close(context.Background()))
 	}
 	if l.store != nil {
 		errs = append(errs, l.store.Close())

@@ -38,6 +38,9 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 	if l.state().Head().Size == 0 {
 		return nil, errors.Join(fmt.Errorf("%s: %w", config.Dir, ErrEmpty), l.Close())
 	}
+	if err := l.announceStateLog(ctx); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	if err := l.recover(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -66,6 +69,7 @@ func open(ctx context.Context, config Config, origin string, how opening) (_ *Le
 	if err = l.chooseSigner(); err != nil {
 		return nil, err
 	}
+	l.serving.Store(true)
 	go l.decideLoop()
 	go l.commitLoop()
 	return l, nil
@@ -87,6 +91,7 @@ func (l *Ledger) openParts(ctx context.Context) error {
 		return err
 	}
 	log := logConfig(l.folder, l.config, l.keys, l.store)
+	log.Behind, log.Alongside = true, l.alongside
 	if l.opening == rebuilding {
 		if _, err := tlog.Rebuild(ctx, log); err != nil {
 			return fmt.Errorf("making the log's tiles again: %w", err)
@@ -95,7 +100,10 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if l.log, err = tlog.Open(ctx, log); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	if err := l.checkAnnouncements(ctx); err != nil {
+	if err := l.openStanding(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(l.checkAnnouncements(ctx), l.checkStateLog(ctx)); err != nil {
 		return err
 	}
 	return l.openVault(ctx)

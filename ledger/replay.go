@@ -9,7 +9,6 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/projections/access"
-	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -134,18 +133,9 @@ func inParallel(n int, f func(i int) error) error {
 // checkAnnouncements holds the announcements of statement keys, which everything
 // else was verified with, against the tree that was signed.
 func (l *Ledger) checkAnnouncements(ctx context.Context) error {
-	at := l.log.Published().Checkpoint
 	for _, index := range l.state().Head().Announcements {
-		leaf, err := l.log.Leaf(ctx, index)
-		if err != nil {
-			return fmt.Errorf("reading an announcement of statement keys: %w", err)
-		}
-		path, err := l.log.InclusionProof(ctx, index, at.Size)
-		if err != nil {
-			return fmt.Errorf("proving an announcement of statement keys: %w", err)
-		}
-		if err := at.CheckLeaf(index, proof.LeafHash(leaf), path); err != nil {
-			return fmt.Errorf("event %d is not the one that was signed, restore the event store from a backup: %w", index, err)
+		if _, err := l.provedLeaf(ctx, index); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -13,10 +13,11 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 )
 
-// Upgrade brings a data folder of format 1 up to date: the secrets move out of it
-// into a folder of their own, and the vault gets keys of records. Events are
-// never rewritten. It does nothing to a folder that is up to date, and reports
-// whether it did something. The ledger must not be open.
+// Upgrade brings a data folder of format 1 or 2 up to date: secrets that lie in it
+// move into a folder of their own, the vault gets a tree of keys, and the ledger a
+// state log, which the next Open announces and begins. Events are never rewritten. It
+// does nothing to a folder that is up to date, and reports whether it did something.
+// The ledger must not be open.
 //
 // Whatever interrupts it, the folder is of the old format or of the new one, and
 // calling it again completes it: copies are made and synced first, then the folder
@@ -41,6 +42,9 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 		if err := moveSecrets(f, config.FS); err != nil {
 			return false, fmt.Errorf("copying the secrets to %s: %w", f.Custody, err)
 		}
+		if err := createStateKey(f, config.FS, config.Random, origin); err != nil {
+			return false, err
+		}
 		if err := vault.Upgrade(ctx, vaultConfig(f, config)); err != nil {
 			return false, fmt.Errorf("bringing the vault up to date: %w", err)
 		}
@@ -57,12 +61,15 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 // oldKeys is where format 1 kept the secrets.
 func (f Folder) oldKeys() string { return f.path("keys") }
 
-// moveSecrets copies the secrets into their own folder, durably.
+// moveSecrets copies the secrets of format 1 into their own folder, durably.
 func moveSecrets(f Folder, fsys disk.FS) error {
 	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
 		return err
 	}
 	entries, err := fsys.ReadDir(f.oldKeys())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,25 @@ import (
 func folder1(t *testing.T) ledger.Config {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "old")
-	f, err := os.Open("testdata/folder1.tar.gz")
+	unpack(t, "testdata/folder1.tar.gz", dir)
+	return ledger.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// folder2 unpacks a data folder, and the folder of its secrets, that the second
+// version wrote: the story of its demo, of 146 events.
+func folder2(t *testing.T) ledger.Config {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "old")
+	unpack(t, "testdata/folder2.tar.gz", dir)
+	return ledger.Config{Dir: filepath.Join(dir, "data"), Custody: filepath.Join(dir, "custody"), Logger: slog.New(slog.DiscardHandler)}
+}
+
+// folders are those of every earlier format.
+var folders = map[string]func(*testing.T) ledger.Config{"format 1": folder1, "format 2": folder2}
+
+func unpack(t *testing.T, archive, dir string) {
+	t.Helper()
+	f, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +71,15 @@ func folder1(t *testing.T) ledger.Config {
 			t.Fatal(err)
 		}
 	}
-	return ledger.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestUpgrade(t *testing.T) {
-	config := folder1(t)
+	for name, folder := range folders {
+		t.Run(name, func(t *testing.T) { testUpgrade(t, folder(t)) })
+	}
+}
+
+func testUpgrade(t *testing.T, config ledger.Config) {
 	if _, err := ledger.Open(t.Context(), config); !errors.Is(err, ledger.ErrOldFormat) {
 		t.Fatalf("opening an old folder: %v", err)
 	}
@@ -162,23 +184,31 @@ func oldRecords(t *testing.T, l *ledger.Ledger, size uint64) (living, destroyed 
 // TestUpgradeInterrupted fails every file operation of an upgrade in turn, and
 // completes it by calling it again.
 func TestUpgradeInterrupted(t *testing.T) {
-	for n := 0; ; n++ {
-		config := folder1(t)
-		failing := &failAt{FS: disk.OS{}, left: n}
-		config.FS = failing
-		_, err := ledger.Upgrade(t.Context(), config)
-		if err == nil && failing.left >= 0 {
-			if n == 0 {
-				t.Fatal("an upgrade makes no file operation")
+	for name, folder := range folders {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; interruptUpgrade(t, folder(t), n); n++ {
 			}
-			return
-		}
-		config.FS = nil
-		if _, err := ledger.Upgrade(t.Context(), config); err != nil {
-			t.Fatalf("after operation %d failed: %v", n, err)
-		}
-		judgeUpgraded(t, config)
+		})
 	}
+}
+
+// interruptUpgrade reports whether there was an operation n to fail.
+func interruptUpgrade(t *testing.T, config ledger.Config, n int) bool {
+	failing := &failAt{FS: disk.OS{}, left: n}
+	config.FS = failing
+	_, err := ledger.Upgrade(t.Context(), config)
+	if err == nil && failing.left >= 0 {
+		if n == 0 {
+			t.Fatal("an upgrade makes no file operation")
+		}
+		return false
+	}
+	config.FS = nil
+	if _, err := ledger.Upgrade(t.Context(), config); err != nil {
+		t.Fatalf("after operation %d failed: %v", n, err)
+	}
+	judgeUpgraded(t, config)
+	return true
 }
 
 // failAt fails one call that changes something.
