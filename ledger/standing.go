@@ -66,28 +66,54 @@ func (l *Ledger) checkLastLeaf(ctx context.Context) error {
 	}
 	root, err := l.log.Root(ctx, last.Size)
 	if err != nil {
-		return fmt.Errorf("its last leaf is of %d events: %w: %w", last.Size, state.ErrLost, err)
+		return fmt.Errorf("the last leaf of the state log is of %d events: %w: %w", last.Size, state.ErrLost, err)
 	}
 	if root != last.Root {
-		return fmt.Errorf("its last leaf is of another log of %d events: %w", last.Size, state.ErrLost)
+		return fmt.Errorf("the last leaf of the state log is of another log of %d events: %w", last.Size, state.ErrLost)
 	}
 	return nil
 }
 
-// replayStanding brings the map to the given number of events. Where the last leaf
-// was made it must come to the root that stands there.
+// errFar ends a walk over the leaves of the state log.
+var errFar = errors.New("the next leaf lies beyond")
+
+// replayStanding brings the map to the given number of events. Wherever a leaf was
+// made on the way, the log and the map must have the roots that stand in it.
 func (l *Ledger) replayStanding(ctx context.Context, to uint64) error {
-	last, any := l.standing.Last()
-	if any && l.standing.Position() <= last.Size && last.Size <= to {
-		if err := l.replayRange(ctx, last.Size); err != nil {
+	err := l.standing.From(ctx, l.standing.Position(), func(leaf stateformat.Leaf) error {
+		if leaf.Size > to {
+			return errFar
+		}
+		if err := l.replayRange(ctx, leaf.Size); err != nil {
 			return err
 		}
-		if l.standing.Root() != last.Map {
-			return fmt.Errorf("the map of records was logged with root %v after %d events, which now give %v; run 'medledger rebuild', and if that says the same, restore a backup: %w",
-				last.Map, last.Size, l.standing.Root(), state.ErrLost)
-		}
+		return l.checkLeaf(ctx, leaf)
+	})
+	if err != nil && !errors.Is(err, errFar) {
+		return err
 	}
 	return l.replayRange(ctx, to)
+}
+
+// checkLeaf holds a leaf of the state log against the map, which is where it was
+// when the leaf was made, and against the log, as far as that was signed: what was
+// not yet is checked at the end of Open.
+func (l *Ledger) checkLeaf(ctx context.Context, leaf stateformat.Leaf) error {
+	if root := l.standing.Root(); root != leaf.Map {
+		return fmt.Errorf("the map of records was logged with root %v after %d events, which now give %v; run 'medledger rebuild', and if that says the same, restore a backup: %w",
+			leaf.Map, leaf.Size, root, state.ErrLost)
+	}
+	if leaf.Size > l.log.Published().Checkpoint.Size {
+		return nil
+	}
+	root, err := l.log.Root(ctx, leaf.Size)
+	if err != nil {
+		return err
+	}
+	if root != leaf.Root {
+		return fmt.Errorf("a leaf of it is of another log of %d events: %w", leaf.Size, state.ErrLost)
+	}
+	return nil
 }
 
 func (l *Ledger) replayRange(ctx context.Context, to uint64) error {

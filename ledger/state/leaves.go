@@ -38,8 +38,9 @@ func openLeaves(fsys disk.FS, name string, covered uint64) (*leafFile, error) {
 	return l, nil
 }
 
-// find counts the records. What a crash left behind them is written over: it has to
-// be durable before it counts, for the process that wrote it may have died first.
+// find counts the records. The process that wrote the last of them may have died, or
+// failed, before it was durable, and a sync that follows a failed one may lie: it is
+// written again.
 func (l *leafFile) find(covered uint64) error {
 	info, err := l.file.Stat()
 	if err != nil {
@@ -71,6 +72,17 @@ func (l *leafFile) find(covered uint64) error {
 		if !whole {
 			break
 		}
+	}
+	n := l.n.Load()
+	if n == 0 {
+		return nil
+	}
+	record := make([]byte, state.RecordSize)
+	if _, err := l.file.ReadAt(record, int64((n-1)*state.RecordSize)); err != nil {
+		return err
+	}
+	if _, err := l.file.WriteAt(record, int64((n-1)*state.RecordSize)); err != nil {
+		return err
 	}
 	return l.file.Sync()
 }
@@ -122,6 +134,18 @@ func (l *leafFile) Read(_ context.Context, first uint64, count int) ([][]byte, e
 		list[i] = record[:state.LeafSize:state.LeafSize]
 	}
 	return list, nil
+}
+
+// leaf returns the leaf at an index below Len.
+func (l *leafFile) leaf(ctx context.Context, index uint64) (state.Leaf, error) {
+	list, err := l.Read(ctx, index, 1)
+	if err != nil {
+		return state.Leaf{}, err
+	}
+	if len(list) == 0 {
+		return state.Leaf{}, fmt.Errorf("leaf %d of the state log: %w", index, ErrLost)
+	}
+	return state.ParseLeaf(list[0])
 }
 
 func (l *leafFile) close() error { return l.file.Close() }

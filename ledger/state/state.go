@@ -36,6 +36,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sort"
 	"sync"
 	"time"
 
@@ -312,6 +313,33 @@ func (s *State) add(ctx context.Context, next proof.Checkpoint) error {
 
 // Last returns the last leaf; false if there is none.
 func (s *State) Last() (state.Leaf, bool) { return s.leaves.last, s.leaves.n.Load() > 0 }
+
+// From calls yield with the leaves of at least size events, in their order, until it
+// returns an error.
+func (s *State) From(ctx context.Context, size uint64, yield func(state.Leaf) error) error {
+	n := s.leaves.n.Load()
+	var failed error
+	first := sort.Search(int(n), func(i int) bool {
+		leaf, err := s.leaves.leaf(ctx, uint64(i))
+		if err != nil {
+			failed = err
+		}
+		return leaf.Size >= size
+	})
+	if failed != nil {
+		return failed
+	}
+	for i := uint64(first); i < n; i++ {
+		leaf, err := s.leaves.leaf(ctx, i)
+		if err != nil {
+			return err
+		}
+		if err := yield(leaf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // View is what the state says of a record, at the state log's last checkpoint.
 type View struct {

@@ -260,7 +260,9 @@ func (s *signedStore) writeSlot(nanos uint64, signed []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.slots.WriteAt(b, int64(s.sequence&1)*slotSize); err != nil || s.lazy {
+	// The first is synced in any case. It lies within a sector, and so do those that
+	// are written over it: whatever a crash loses, one of them is left.
+	if _, err := s.slots.WriteAt(b, int64(s.sequence&1)*slotSize); err != nil || s.lazy && s.sequence > 1 {
 		return err
 	}
 	return s.slots.Sync()
