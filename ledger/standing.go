@@ -35,6 +35,10 @@ func (l *Ledger) openStanding(ctx context.Context) (err error) {
 		return err
 	}
 	published := l.log.Published().Checkpoint
+	if _, any := l.standing.Last(); !any && l.state().Head().StateLog != 0 {
+		// One that began anew would be a second history under the same key.
+		return fmt.Errorf("the log announced a state log, and it is empty: %w", state.ErrLost)
+	}
 	// A crash may have lost the leaf of the last checkpoint.
 	if err := l.alongside(ctx, published)(); err != nil {
 		return err

@@ -79,7 +79,7 @@ type Event struct {
 }
 
 // ErrLost says that the state log cannot go on where it was.
-var ErrLost = errors.New("the state log does not belong to the log; restore the folder 'state' from a backup of the same ledger")
+var ErrLost = errors.New("the state log cannot go on; restore the folder 'state' from a backup of the same ledger")
 
 // State is an open state. Stage, Alongside, Release and Replay belong to the one
 // writer; View and Log are for everybody.
@@ -123,7 +123,7 @@ func open(ctx context.Context, c Config, rebuild bool) (_ *State, err error) {
 		}
 	}()
 	if err := s.openLog(ctx, rebuild); err != nil {
-		return nil, fmt.Errorf("opening the state log: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	if rebuild {
 		if err := tree.Remove(s.mapFile()); err != nil {
