@@ -215,12 +215,12 @@ func (c *Client) ListAccesses(ctx context.Context, patient events.ID, purpose ev
 	return out, c.decode(ctx, call{method: http.MethodGet, path: ofPatient(patient, "accesses"), query: query, options: options}, out)
 }
 
-// History returns the events about a record. Cursor may be "".
-func (c *Client) History(ctx context.Context, record events.ID, cursor string, options ...Option) (*History, error) {
+// RecordEvents returns the events about a record. Cursor may be "".
+func (c *Client) RecordEvents(ctx context.Context, record events.ID, cursor string, options ...Option) (*RecordEvents, error) {
 	query := url.Values{}
 	set(query, "cursor", cursor)
-	out := new(History)
-	return out, c.decode(ctx, call{method: http.MethodGet, path: ofRecord(record, "history"), query: query, options: options}, out)
+	out := new(RecordEvents)
+	return out, c.decode(ctx, call{method: http.MethodGet, path: ofRecord(record, "events"), query: query, options: options}, out)
 }
 
 // Share discloses a record to a recipient.

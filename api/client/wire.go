@@ -264,8 +264,8 @@ type Accesses struct {
 	Cursor   string  `json:"cursor,omitempty"`
 }
 
-// History is a page of GET /v1/records/{record}/history, oldest first.
-type History struct {
+// RecordEvents is a page of GET /v1/records/{record}/events, oldest first.
+type RecordEvents struct {
 	Record events.ID `json:"record"`
 	Events []Entry   `json:"events"`
 	Cursor string    `json:"cursor,omitempty"`

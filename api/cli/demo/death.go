@@ -99,7 +99,7 @@ func (s *story) account(ctx context.Context) error {
 	s.done("contents went out in all", count(list, client.OutcomeReleased, client.OutcomeDisclosed))
 	s.done("beside them", count(list, client.OutcomeRefused, client.OutcomeNotDelivered, client.OutcomeAnswered))
 	s.expect("each line comes with a receipt", fmt.Sprintf("%d × %s", len(list), proved), fmt.Sprintf("%d × %s", good, proved))
-	history, err := s.cast.auditor.History(ctx, s.first.id, "")
+	history, err := s.cast.auditor.RecordEvents(ctx, s.first.id, "")
 	if err != nil {
 		return fmt.Errorf("reading a history: %w", err)
 	}
