@@ -143,7 +143,7 @@ func (l *Ledger) exportTo(ctx context.Context, name string) (c proof.Checkpoint,
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := bufio.NewWriterSize(&pacedFile{File: f}, 128<<10)
-	if err := archive.Write(ctx, w, l.log); err != nil {
+	if err := archive.Write(ctx, w, l.log, nil); err != nil {
 		return c, err
 	}
 	if err := errors.Join(w.Flush(), f.Sync()); err != nil {

@@ -26,7 +26,7 @@ func story() *audittest.History {
 func export(t *testing.T, src archive.Source) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := archive.Write(t.Context(), &b, src); err != nil {
+	if err := archive.Write(t.Context(), &b, src, nil); err != nil {
 		t.Fatalf("exporting: %v", err)
 	}
 	return b.Bytes()

@@ -98,7 +98,7 @@ func newPlace(t *testing.T) *place {
 		write(t, filepath.Join(p.dir, filepath.FromSlash(name)), data)
 	}
 	var b bytes.Buffer
-	if err := archive.Write(t.Context(), &b, p.served); err != nil {
+	if err := archive.Write(t.Context(), &b, p.served, nil); err != nil {
 		t.Fatal(err)
 	}
 	p.export = write(t, filepath.Join(p.folder, "export.tar"), b.Bytes())

@@ -45,8 +45,7 @@ type History struct {
 	Last       uint64
 	Phase      Phase
 	Violations uint64
-	// Frontier are the roots of the tree's perfect subtrees from left to right,
-	// largest first: one for each bit of Events that is set.
+	// Frontier is that of the tree, whose size is Events (proof.Grow).
 	Frontier []tlog.Hash
 }
 
@@ -64,20 +63,9 @@ func (h *History) Add(index uint64, leaf tlog.Hash, effect Effect) {
 	case h.Phase == 0:
 		h.Phase = Active
 	}
-	h.Frontier = grow(h.Frontier, h.Events, index, leaf)
+	h.Frontier = proof.Grow(h.Frontier, h.Events, MiniLeaf(index, leaf))
 	h.Events++
 	h.Last = index
-}
-
-// grow adds a leaf to the tree of n leaves with the given frontier.
-func grow(frontier []tlog.Hash, n, index uint64, leaf tlog.Hash) []tlog.Hash {
-	node := MiniLeaf(index, leaf)
-	for ; n&1 == 1; n >>= 1 {
-		last := len(frontier) - 1
-		node = tlog.NodeHash(frontier[last], node)
-		frontier = frontier[:last]
-	}
-	return append(frontier, node)
 }
 
 // MiniLeaf returns the leaf hash, in a record's own tree, of the event at a log
@@ -91,12 +79,8 @@ func MiniLeaf(index uint64, leaf tlog.Hash) tlog.Hash {
 
 // Summary returns the record's summary. There must be an event.
 func (h *History) Summary() Summary {
-	root := h.Frontier[len(h.Frontier)-1]
-	for i := len(h.Frontier) - 2; i >= 0; i-- {
-		root = tlog.NodeHash(h.Frontier[i], root)
-	}
 	return Summary{
-		Events: h.Events, Root: root, Last: h.Last, Phase: h.Phase,
+		Events: h.Events, Root: proof.FrontierRoot(h.Frontier), Last: h.Last, Phase: h.Phase,
 		Terminal: h.Phase == Destroyed, Violations: h.Violations,
 	}
 }

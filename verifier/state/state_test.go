@@ -2,8 +2,11 @@ package state_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -152,6 +155,31 @@ func BenchmarkAdd(b *testing.B) {
 		h.Add(uint64(i), leaf, state.Any)
 		if rand.IntN(2) == 0 {
 			_ = h.Summary()
+		}
+	}
+}
+
+// TestKey announces a key and verifies a checkpoint of the state log with what the
+// event says.
+func TestKey(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	e := events.Event{Source: "clinic.example/ledger", Type: events.TypeStateLogOpened, Data: state.Announce(key.Public().(ed25519.PublicKey))}
+	v, err := state.Verifier(e)
+	if err != nil || v.Name() != "clinic.example/ledger/state" {
+		t.Fatalf("%v, %v", v, err)
+	}
+	if message := []byte("checkpoint"); !v.Verify(message, ed25519.Sign(key, message)) {
+		t.Error("the key does not verify what it signed")
+	}
+	for name, e := range map[string]events.Event{
+		"another event": {Source: e.Source, Data: &events.LedgerRestored{}},
+		"no key":        {Source: e.Source, Data: &events.StateLogOpened{}},
+		"short key":     {Source: e.Source, Data: &events.StateLogOpened{PublicKey: "AAAA"}},
+		"another form":  {Source: e.Source, Data: &events.StateLogOpened{PublicKey: strings.Repeat("/", 43)}},
+		"bad origin":    {Source: "a b", Data: e.Data},
+	} {
+		if v, err := state.Verifier(e); !errors.Is(err, state.ErrMalformed) {
+			t.Errorf("%s: %v, %v", name, v, err)
 		}
 	}
 }
