@@ -15,6 +15,7 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/archive"
 	"github.com/medledger/medledger/verifier/proof"
 )
@@ -143,7 +144,8 @@ func (l *Ledger) exportTo(ctx context.Context, name string) (c proof.Checkpoint,
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := bufio.NewWriterSize(&pacedFile{File: f}, 128<<10)
-	if err := archive.Write(ctx, w, l.log, nil); err != nil {
+	log, states := l.pinned()
+	if err := archive.Write(ctx, w, log, states); err != nil {
 		return c, err
 	}
 	if err := errors.Join(w.Flush(), f.Sync()); err != nil {
@@ -154,6 +156,24 @@ func (l *Ledger) exportTo(ctx context.Context, name string) (c proof.Checkpoint,
 		return c, err
 	}
 	return proof.VerifyCheckpoint(signed, l.keys.verifier)
+}
+
+// pinned is a log as it was at one of its checkpoints.
+type pinned struct {
+	*tlog.Log
+	at *tlog.Published
+}
+
+// Checkpoint implements archive.Source.
+func (p pinned) Checkpoint(context.Context) ([]byte, error) { return p.at.Note, nil }
+
+// pinned returns the log and the state log as they are at one moment.
+func (l *Ledger) pinned() (log, states pinned) {
+	l.standing.Between(func() {
+		log = pinned{l.log, l.log.Published()}
+		states = pinned{l.standing.Log(), l.standing.Log().Published()}
+	})
+	return log, states
 }
 
 // pacedFile is a file that is written in the background: reading and checking what

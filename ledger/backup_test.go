@@ -322,7 +322,7 @@ func TestBackupHoldsNoSecret(t *testing.T) {
 		secrets = append(secrets, bytes.TrimSpace(raw))
 		return err
 	})
-	if err != nil || len(secrets) != 4 {
+	if err != nil || len(secrets) != 5 {
 		t.Fatalf("%d secrets, %v", len(secrets), err)
 	}
 	for _, dir := range []string{backup, c.config.Dir} {

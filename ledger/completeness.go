@@ -3,40 +3,25 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"iter"
+	"io"
 	"slices"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/events/store"
-	"github.com/medledger/medledger/ledger/state"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/decision"
+	"github.com/medledger/medledger/verifier/history"
 	"github.com/medledger/medledger/verifier/life"
-	"github.com/medledger/medledger/verifier/proof"
 	stateformat "github.com/medledger/medledger/verifier/state"
 )
 
 // Completeness proves what all the events about a record are, at one moment, or that
-// there is no such record.
+// there is no such record (verifier/history).
 type Completeness struct {
-	Record events.ID
-	// View says where the record stands, and proves it.
-	View *state.View
-	// Consistency proves that the log, at its published checkpoint, extends what the
-	// view's leaf is of; it is empty if they are the same.
-	Consistency []proof.Hash
-	// Summary is the view's; the zero Summary if there is no such record.
-	Summary stateformat.Summary
-
 	ledger    *Ledger
-	published *tlog.Published
-}
-
-// Proved is a statement with its place in the log and the audit path from it.
-type Proved struct {
-	Index     uint64
-	Path      []proof.Hash
-	Statement []byte
+	header    history.Header
+	published *tlog.Published // of the log
+	keys      []uint64        // where statement keys were announced
+	stateLog  uint64          // where the state log was
 }
 
 // Completeness lets somebody who may read the history of a record have the proof of
@@ -53,17 +38,29 @@ func (l *Ledger) Completeness(ctx context.Context, c Command, record events.ID) 
 	if err != nil {
 		return nil, err
 	}
-	p := &Completeness{Record: record, ledger: l}
-	p.View, err = l.standing.View(ctx, record, func() { p.published = l.log.Published() })
+	p := &Completeness{ledger: l}
+	view, err := l.standing.View(ctx, record, func() { p.published = l.log.Published() })
 	if err != nil {
 		return nil, err
 	}
-	if p.View.Summary != nil {
-		if p.Summary, err = stateformat.ParseSummary(p.View.Summary); err != nil {
+	l.view(func(s *life.State) {
+		head := s.Head()
+		p.stateLog, p.keys = head.StateLog, head.Announcements
+	})
+	for len(p.keys) > 0 && p.keys[len(p.keys)-1] >= p.published.Checkpoint.Size {
+		p.keys = p.keys[:len(p.keys)-1] // of a turn in flight
+	}
+	p.header = history.Header{
+		Record: record, Announcements: uint64(len(p.keys)), Log: p.published.Note, Leaf: view.Leaf, State: view.Proof, Map: view.Map,
+	}
+	if view.Summary != nil {
+		summary, err := stateformat.ParseSummary(view.Summary)
+		if err != nil {
 			return nil, err
 		}
+		p.header.Summary, p.header.Events = &summary, summary.Events
 	}
-	p.Consistency, err = l.log.ConsistencyProof(ctx, p.View.Leaf.Size, p.published.Checkpoint.Size)
+	p.header.Consistency, err = l.log.ConsistencyProof(ctx, view.Leaf.Size, p.published.Checkpoint.Size)
 	if err != nil {
 		return nil, fmt.Errorf("proving that the log extends where the records stood: %w", err)
 	}
@@ -76,73 +73,52 @@ func (l *Ledger) unheardOf(record events.ID) (no bool) {
 	return no
 }
 
-// Checkpoint is the log's signed checkpoint that all of it is proved under.
-func (p *Completeness) Checkpoint() []byte { return p.published.Note }
-
-// StateLog is the announcement of the state log's key.
-func (p *Completeness) StateLog(ctx context.Context) (Proved, error) {
-	var index uint64
-	p.ledger.view(func(s *life.State) { index = s.Head().StateLog })
-	return p.at(ctx, index)
+// Write writes the bundle. Events are read and written one by one, for a record may
+// have very many. If it fails, what was written is no bundle.
+func (p *Completeness) Write(ctx context.Context, to io.Writer) error {
+	w, err := history.NewWriter(to, p.header)
+	if err != nil {
+		return err
+	}
+	for _, index := range append([]uint64{p.stateLog}, p.keys...) {
+		leaf, err := p.ledger.log.Leaf(ctx, index)
+		if err != nil {
+			return fmt.Errorf("reading an announcement of keys: %w", err)
+		}
+		if err := p.prove(ctx, w, index, leaf); err != nil {
+			return err
+		}
+	}
+	if err := p.writeEvents(ctx, w); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
-// Keys are the announcements of the statement keys, oldest first.
-func (p *Completeness) Keys(ctx context.Context) ([]Proved, error) {
-	var indices []uint64
-	p.ledger.view(func(s *life.State) { indices = s.Head().Announcements })
-	var list []Proved
-	for _, index := range indices {
-		if index >= p.published.Checkpoint.Size {
+func (p *Completeness) writeEvents(ctx context.Context, w *history.Writer) error {
+	left := p.header.Events
+	if left == 0 {
+		return nil
+	}
+	for r, err := range p.ledger.store.Read(ctx, events.RecordStream(p.header.Record), 0) {
+		if err != nil {
+			return fmt.Errorf("reading a history: %w", err)
+		}
+		if err := p.prove(ctx, w, indexOf(r), r.Statement); err != nil {
+			return err
+		}
+		if left--; left == 0 {
 			break
 		}
-		one, err := p.at(ctx, index)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, one)
 	}
-	return list, nil
+	return nil // Close tells whether some are missing
 }
 
-func (p *Completeness) at(ctx context.Context, index uint64) (Proved, error) {
-	leaf, err := p.ledger.log.Leaf(ctx, index)
-	if err != nil {
-		return Proved{}, fmt.Errorf("reading event %d: %w", index, err)
-	}
-	return p.proved(ctx, index, leaf)
-}
-
-func (p *Completeness) proved(ctx context.Context, index uint64, statement []byte) (Proved, error) {
+// prove writes a statement with the proof that it is in the log.
+func (p *Completeness) prove(ctx context.Context, w *history.Writer, index uint64, statement []byte) error {
 	path, err := p.ledger.log.InclusionProof(ctx, index, p.published.Checkpoint.Size)
 	if err != nil {
-		return Proved{}, fmt.Errorf("proving event %d: %w", index, err)
+		return fmt.Errorf("proving event %d: %w", index, err)
 	}
-	return Proved{index, path, statement}, nil
-}
-
-// Events yields the events about the record, oldest first: as many as its summary
-// says. They are read one by one, for a record may have very many.
-func (p *Completeness) Events(ctx context.Context) iter.Seq2[Proved, error] {
-	return func(yield func(Proved, error) bool) {
-		left := p.Summary.Events
-		if left == 0 {
-			return
-		}
-		for r, err := range p.ledger.store.Read(ctx, events.RecordStream(p.Record), 0) {
-			var one Proved
-			if err == nil {
-				one, err = p.proved(ctx, indexOf(r), r.Statement)
-			}
-			if err != nil {
-				yield(Proved{}, fmt.Errorf("reading a history: %w", err))
-				return
-			}
-			if left--; !yield(one, nil) || left == 0 {
-				return
-			}
-		}
-		if left > 0 {
-			yield(Proved{}, fmt.Errorf("%d events of a record are not in its stream: %w", left, store.ErrNotFound))
-		}
-	}
+	return w.Statement(index, path, statement)
 }

@@ -112,7 +112,7 @@ func TestFormats(t *testing.T) {
 	for text, want := range map[string]error{
 		`{"format":1,"origin":"clinic.example/ledger"}`: ledger.ErrOldFormat,
 		`{"format":3,"origin":"clinic.example/ledger"}`: ledger.ErrNewerFormat,
-		`{"format":2,"origin":"other.example"}`:         ledger.ErrOtherOrigin,
+		`{"format":3,"origin":"other.example"}`:         ledger.ErrOtherOrigin,
 		`{"format":0}`:                                  nil,
 		`nonsense`:                                      nil,
 	} {

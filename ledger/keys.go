@@ -173,27 +173,26 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	return k, err
 }
 
-// verifierOf returns the log's verifier key, as text too, of the secret key in the
-// folder of the secrets.
-func verifierOf(f Folder, fsys disk.FS) (string, note.Verifier, error) {
-	skey, err := disk.ReadFile(fsys, filepath.Join(f.Custody, logKeyFile))
+// verifierOf returns the verifier key, as text too, of a secret signed-note key.
+func verifierOf(fsys disk.FS, secret string) (string, note.Verifier, error) {
+	skey, err := disk.ReadFile(fsys, secret)
 	if err != nil {
-		return "", nil, fmt.Errorf("reading the log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
+		return "", nil, fmt.Errorf("reading a log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
 	}
 	// PRIVATE+KEY+name+hash+key, where key is one byte for Ed25519 and the seed
 	// (golang.org/x/mod/sumdb/note).
 	parts := strings.SplitN(strings.TrimSpace(string(skey)), "+", 5)
 	if len(parts) != 5 {
-		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", logKeyFile)
+		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", filepath.Base(secret))
 	}
 	raw, err := base64.StdEncoding.DecodeString(parts[4])
 	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", logKeyFile)
+		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", filepath.Base(secret))
 	}
 	public, _ := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
 	vkey, err := note.NewEd25519VerifierKey(parts[2], public)
 	if err != nil {
-		return "", nil, fmt.Errorf("deriving the log's verifier key: %w", err)
+		return "", nil, fmt.Errorf("deriving a log's verifier key: %w", err)
 	}
 	verifier, err := note.NewVerifier(vkey)
 	return vkey, verifier, err

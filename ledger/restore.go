@@ -13,11 +13,13 @@ import (
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/state"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/archive"
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
+	stateformat "github.com/medledger/medledger/verifier/state"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -64,7 +66,7 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 	}
 	unfinished := config
 	unfinished.Dir = place.made
-	vkey, verifier, err := verifierOf(config.folder(), config.FS)
+	vkey, verifier, err := verifierOf(config.FS, filepath.Join(config.Custody, logKeyFile))
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +124,9 @@ func restoreInto(ctx context.Context, config Config, m *Manifest, src string, ex
 	if err := disk.WriteFile(config.FS, filepath.Join(f.Log(), "checkpoint"), p.checkpoint, 0o644); err != nil {
 		return fmt.Errorf("putting the checkpoint back: %w", err)
 	}
+	if err := putStateLog(ctx, config, m.Origin, exported); err != nil {
+		return fmt.Errorf("putting the state log back: %w", err)
+	}
 	if err := vault.Restore(ctx, vaultConfig(f, config), filepath.Join(src, vaultFolder)); err != nil {
 		return fmt.Errorf("putting the vault back: %w", err)
 	}
@@ -143,6 +148,25 @@ func restoreInto(ctx context.Context, config Config, m *Manifest, src string, ex
 		return s.Head().Ledger, &events.LedgerRestored{Size: now.index}, nil
 	}})
 	return err
+}
+
+// putStateLog puts the state log and its verifier key back.
+func putStateLog(ctx context.Context, config Config, origin string, exported *archive.Archive) error {
+	if exported.State() == nil {
+		return errors.New("the backup has none; it was taken by an earlier version, which has to restore it")
+	}
+	f := config.folder()
+	vkey, verifier, err := verifierOf(config.FS, filepath.Join(f.Custody, stateKeyFile))
+	if err != nil {
+		return err
+	}
+	if verifier.Name() != stateformat.Origin(origin) {
+		return fmt.Errorf("the secrets are those of %q: %w", verifier.Name(), ErrOtherOrigin)
+	}
+	if err := disk.WriteFile(config.FS, f.StateVerifierKey(), []byte(vkey+"\n"), 0o644); err != nil {
+		return err
+	}
+	return state.Put(ctx, config.FS, f.State(), verifier, exported.State())
 }
 
 // putEvents appends the statements of an export to a new event store.

@@ -341,6 +341,13 @@ func (s *State) From(ctx context.Context, size uint64, yield func(state.Leaf) er
 	return nil
 }
 
+// Between calls f between two turns, when the log and the state log belong together.
+func (s *State) Between(f func()) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f()
+}
+
 // View is what the state says of a record, at the state log's last checkpoint.
 type View struct {
 	Leaf    state.Leaf // the last
