@@ -19,8 +19,9 @@ import (
 )
 
 // Dir is the data folder of a ledger as a source: log/checkpoint, log/tile/…
-// and the event store's segments in store/. A ledger may be running on it.
-// Checkpoint must be called first; it decides what the other methods can see.
+// and the event store's segments in store/; the same of the state log is in state/.
+// A ledger may be running on it. Checkpoint must be called first; it decides what the
+// other methods can see.
 type Dir struct {
 	fsys fs.FS
 
@@ -198,13 +199,18 @@ func lost(store *segment.Folder, index uint64) error {
 // Tile reads a hash tile. A partial tile that a wider one has replaced is cut
 // from that.
 func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
-	name := path.Join("log", proof.FormatPath(t))
+	return d.readTile("log", t)
+}
+
+// readTile reads a hash tile of the log in a folder.
+func (d *Dir) readTile(folder string, t proof.Tile) ([]byte, error) {
+	name := path.Join(folder, proof.FormatPath(t))
 	data, err := d.read(name, proof.TileWidth*tlog.HashSize)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
-	for _, wider := range d.wider(t) {
-		data, err := d.read(path.Join("log", proof.FormatPath(wider)), proof.TileWidth*tlog.HashSize)
+	for _, wider := range d.wider(folder, t) {
+		data, err := d.read(path.Join(folder, proof.FormatPath(wider)), proof.TileWidth*tlog.HashSize)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -215,12 +221,12 @@ func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
 	}
 	return nil, &DefectError{Err: err, Finding: Finding{
 		What: TileMissing, Located: true, Index: t.FirstLeaf(),
-		Why: name + " is missing; hash tiles are derived from the statements, and 'medledger rebuild' makes them again",
+		Why: name + " is missing; hash tiles are derived, and 'medledger rebuild' makes them again",
 	}}
 }
 
 // wider returns the tiles that a partial tile may have become, widest first.
-func (d *Dir) wider(t proof.Tile) []proof.Tile {
+func (d *Dir) wider(folder string, t proof.Tile) []proof.Tile {
 	if t.Width == proof.TileWidth {
 		return nil
 	}
@@ -228,7 +234,7 @@ func (d *Dir) wider(t proof.Tile) []proof.Tile {
 	full.Width = proof.TileWidth
 	tiles := []proof.Tile{full}
 	// A folder that cannot be listed has none.
-	entries, _ := fs.ReadDir(d.fsys, path.Join("log", proof.FormatPath(full)+".p"))
+	entries, _ := fs.ReadDir(d.fsys, path.Join(folder, proof.FormatPath(full)+".p"))
 	for _, e := range entries {
 		if width, err := strconv.Atoi(e.Name()); err == nil && width > t.Width && width < proof.TileWidth {
 			tiles = append(tiles, proof.Tile{Level: t.Level, Index: t.Index, Width: width})
