@@ -64,7 +64,7 @@ func TestNewFolder(t *testing.T) {
 func secretsOf(t *testing.T, f ledger.Folder) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(f.Custody, "*"))
-	if err != nil || len(names) != 4 {
+	if err != nil || len(names) != 5 {
 		t.Fatalf("the secrets are %v, %v", names, err)
 	}
 	return names
@@ -111,7 +111,8 @@ func TestFormats(t *testing.T) {
 	}
 	for text, want := range map[string]error{
 		`{"format":1,"origin":"clinic.example/ledger"}`: ledger.ErrOldFormat,
-		`{"format":3,"origin":"clinic.example/ledger"}`: ledger.ErrNewerFormat,
+		`{"format":2,"origin":"clinic.example/ledger"}`: ledger.ErrOldFormat,
+		`{"format":4,"origin":"clinic.example/ledger"}`: ledger.ErrNewerFormat,
 		`{"format":3,"origin":"other.example"}`:         ledger.ErrOtherOrigin,
 		`{"format":0}`:                                  nil,
 		`nonsense`:                                      nil,

@@ -88,7 +88,7 @@ func Restore(ctx context.Context, config Config, src string, r Restoration) (*Ma
 // auditBackup verifies all of a backup's log, and that it extends the kept
 // checkpoint.
 func auditBackup(ctx context.Context, exported *archive.Archive, verifier note.Verifier, kept []byte) error {
-	report, err := audit.Log(ctx, exported, audit.Options{Verifier: verifier, Kept: kept})
+	report, err := audit.Log(ctx, exported, audit.Options{Verifier: verifier, Kept: kept, State: exported.State()})
 	if err != nil {
 		return fmt.Errorf("verifying the backup's log: %w", err)
 	}

@@ -140,7 +140,7 @@ func judgeUpgraded(t *testing.T, config ledger.Config) {
 	}
 	dir := audit.NewDir(os.DirFS(config.Dir))
 	defer dir.Close()
-	report, err := audit.Log(t.Context(), dir, audit.Options{Verifier: l.VerifierKey()})
+	report, err := audit.Log(t.Context(), dir, audit.Options{Verifier: l.VerifierKey(), State: dir.State()})
 	if err != nil || !report.OK() {
 		t.Errorf("the audit finds %+v, %v", report.Findings, err)
 	}

@@ -65,7 +65,7 @@ func (p *program) export(ctx context.Context, at place, file string, force bool)
 		return err
 	}
 	source := audit.NewDir(os.DirFS(at.dir))
-	err := writeFile(file, force, func(w io.Writer) error { return archive.Write(ctx, w, source, nil) })
+	err := writeFile(file, force, func(w io.Writer) error { return archive.Write(ctx, w, source, source.State()) })
 	if err := errors.Join(err, source.Close()); err != nil {
 		return fmt.Errorf("exporting: %w", err)
 	}
