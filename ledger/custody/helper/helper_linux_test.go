@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/custody/custodytest"
 	"github.com/medledger/medledger/ledger/custody/custodytest/softhsm"
 	"github.com/medledger/medledger/ledger/custody/helper"
 	"github.com/medledger/medledger/ledger/custody/token"
@@ -74,6 +75,17 @@ func end(t *testing.T, c *exec.Cmd) result {
 		t.Fatal(err)
 	}
 	return result{out.String(), messages.String(), c.ProcessState.ExitCode()}
+}
+
+// TestConformance holds what reaches the ledger to the contract: the token, the
+// helper's process and the socket together.
+func TestConformance(t *testing.T) {
+	custodytest.Run(t, func(t *testing.T) func() (custody.Custody, error) {
+		h := softhsm.New(t).Serve(t, binary(t))
+		return func() (custody.Custody, error) {
+			return token.Dial(t.Context(), token.Config{Socket: h.Socket})
+		}
+	})
 }
 
 func TestServe(t *testing.T) {

@@ -27,7 +27,7 @@ func (t *token) Seal(ctx context.Context, name string, plain, bound []byte) ([]b
 		return nil, err
 	}
 	if len(plain) > custody.MaxPlain {
-		return nil, fmt.Errorf("%d bytes are to be sealed, at most %d can be", len(plain), custody.MaxPlain)
+		return nil, fmt.Errorf("%w: %d bytes", custody.ErrTooLong, len(plain))
 	}
 	var sealed []byte
 	err := t.do(ctx, func() error {

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/custody/custodytest"
 	"github.com/medledger/medledger/ledger/custody/custodytest/softhsm"
 )
 
@@ -85,6 +86,13 @@ func opens(t *testing.T, k custody.Custody, name string, sealed []byte) {
 	if got, err := k.Open(t.Context(), name, sealed, bound); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("opening gave %q, %v", got, err)
 	}
+}
+
+func TestConformance(t *testing.T) {
+	custodytest.Run(t, func(t *testing.T) func() (custody.Custody, error) {
+		c, _ := newConfig(t)
+		return func() (custody.Custody, error) { return Open(t.Context(), c) }
+	})
 }
 
 // TestSealedBytes holds what is sealed against its format, byte by byte.

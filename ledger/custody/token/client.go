@@ -105,8 +105,11 @@ func (c *Client) Seal(ctx context.Context, name string, plain, bound []byte) ([]
 	if err := custody.CheckName(name); err != nil {
 		return nil, err
 	}
-	if len(plain) > custody.MaxPlain || len(bound) > maxContext {
-		return nil, fmt.Errorf("%d bytes are to be sealed for a context of %d, at most %d for one of %d can be", len(plain), len(bound), custody.MaxPlain, maxContext)
+	if len(plain) > custody.MaxPlain {
+		return nil, fmt.Errorf("%w: %d bytes", custody.ErrTooLong, len(plain))
+	}
+	if len(bound) > maxContext {
+		return nil, fmt.Errorf("a context has %d bytes and at most %d cross the helper's socket", len(bound), maxContext)
 	}
 	a, _, err := c.call(ctx, &request{op: opSeal, name: name, context: bound, data: plain})
 	if err != nil {
@@ -120,7 +123,7 @@ func (c *Client) Open(ctx context.Context, name string, sealed, bound []byte) ([
 	if err := custody.CheckName(name); err != nil {
 		return nil, err
 	}
-	if len(sealed) > maxData || len(bound) > maxContext {
+	if len(sealed) > custody.MaxSealed || len(bound) > maxContext {
 		return nil, fmt.Errorf("%w: Seal never made it", custody.ErrSealed)
 	}
 	a, _, err := c.call(ctx, &request{op: opOpen, name: name, context: bound, data: sealed})
@@ -163,6 +166,9 @@ func (c *Client) Names(ctx context.Context) ([]string, error) {
 // out. The error is what the helper answered, or wraps custody.ErrUnavailable, or is
 // the context's. The response is the caller's own.
 func (c *Client) call(ctx context.Context, q *request) (a *response, lost bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()

@@ -18,6 +18,7 @@ var statuses = []struct {
 	{custody.ErrSealed, statusSealed},
 	{custody.ErrUnavailable, statusUnavailable},
 	{custody.ErrName, statusName},
+	{custody.ErrTooLong, statusTooLong},
 	{context.DeadlineExceeded, statusUnavailable},
 	{context.Canceled, statusUnavailable},
 }

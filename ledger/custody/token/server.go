@@ -267,7 +267,7 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, q *request) *respo
 	case opNames:
 		a.names, a.more, err = s.namesAfter(ctx, q.name)
 	}
-	if err == nil && len(a.data) > maxData {
+	if err == nil && len(a.data) > custody.MaxSealed {
 		err = errors.New("the answer does not fit into the protocol")
 	}
 	if err != nil {

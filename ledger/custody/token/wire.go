@@ -32,12 +32,13 @@
 // bytes of UTF-8 without control characters, with a length of two bytes:
 //
 //	1  no such key     2  exists already    3  not sealed with this key
-//	4  unavailable     5  malformed name    6  malformed request, or too large
-//	7  another version of the protocol      8  any other error
+//	4  unavailable     5  malformed name    6  too long to be sealed
+//	7  malformed request                    8  another version of the protocol
+//	9  any other error
 //
 // A client begins with hello. What is not exactly this closes the connection, and
-// nothing may follow the last field. context has at most 4,096 bytes, data of a seal
-// request at most custody.MaxPlain, other data at most 1,024.
+// nothing may follow the last field. context has at most 4,096 bytes, what is to be
+// sealed at most custody.MaxPlain, and what was sealed at most custody.MaxSealed.
 package token
 
 import (
@@ -58,7 +59,6 @@ const version = 1
 const (
 	maxFrame   = 1<<16 - 1
 	maxContext = 4096
-	maxData    = 1024
 	maxText    = 512
 	maxNames   = 512
 	maxKind    = 16
@@ -86,6 +86,7 @@ const (
 	statusSealed
 	statusUnavailable
 	statusName
+	statusTooLong
 	statusMalformed
 	statusVersion
 	statusFailed
@@ -168,7 +169,7 @@ func parseRequest(message []byte) (*request, error) {
 	case opSeal:
 		q.name, q.context, q.data = p.name(false), p.long(maxContext), p.long(custody.MaxPlain)
 	case opOpen:
-		q.name, q.context, q.data = p.name(false), p.long(maxContext), p.long(maxData)
+		q.name, q.context, q.data = p.name(false), p.long(maxContext), p.long(custody.MaxSealed)
 	default:
 		p.failed = true
 	}
@@ -212,8 +213,10 @@ func parseResponse(message []byte) (*response, error) {
 		a.text = p.text()
 	case a.op == opHello:
 		a.kind = p.kind()
-	case a.op == opSeal || a.op == opOpen:
-		a.data = p.long(maxData)
+	case a.op == opSeal:
+		a.data = p.long(custody.MaxSealed)
+	case a.op == opOpen:
+		a.data = p.long(custody.MaxPlain)
 	case a.op == opNames:
 		a.more, a.names = p.names()
 	}

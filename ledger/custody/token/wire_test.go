@@ -14,7 +14,7 @@ var requests = []*request{
 	{op: opCreate, name: "root-1"},
 	{op: opSeal, name: "root-1", context: []byte("place"), data: make([]byte, custody.MaxPlain)},
 	{op: opSeal, name: "r", context: []byte{}, data: []byte{}},
-	{op: opOpen, name: strings.Repeat("z", 64), context: make([]byte, maxContext), data: make([]byte, maxData)},
+	{op: opOpen, name: strings.Repeat("z", 64), context: make([]byte, maxContext), data: make([]byte, custody.MaxSealed)},
 	{op: opDestroy, name: "root-1"},
 	{op: opNames},
 	{op: opNames, name: "root-1"},
@@ -98,6 +98,7 @@ func TestMalformed(t *testing.T) {
 		"upper case":        "\x01\x02\x01A",
 		"name of 65":        "\x01\x02\x41" + strings.Repeat("a", 65),
 		"a key of 65 bytes": "\x01\x03\x01a\x00\x00\x00\x41" + strings.Repeat("k", 65),
+		"sealed, too long":  "\x01\x04\x01a\x00\x00\x00\x81" + strings.Repeat("s", 129),
 		"a long context":    "\x01\x03\x01a\x10\x01" + strings.Repeat("c", 4097) + "\x00\x00",
 	} {
 		if q, err := parseRequest([]byte(message)); !errors.Is(err, errMalformed) {
@@ -106,7 +107,7 @@ func TestMalformed(t *testing.T) {
 	}
 	for name, message := range map[string]string{
 		"no status":        "\x01\x02",
-		"status 9":         "\x01\x02\x09\x00\x00",
+		"status 10":        "\x01\x02\x0a\x00\x00",
 		"op 0":             "\x01\x00\x00",
 		"kind of nothing":  "\x01\x01\x00\x00",
 		"kind in capitals": "\x01\x01\x00\x01T",
@@ -114,9 +115,10 @@ func TestMalformed(t *testing.T) {
 		"names descend":    "\x01\x06\x00\x00\x00\x02\x01b\x01a",
 		"a name twice":     "\x01\x06\x00\x00\x00\x02\x01a\x01a",
 		"513 names":        "\x01\x06\x00\x00\x02\x01",
-		"a control in it":  "\x01\x02\x08\x00\x01\x07",
-		"no UTF-8":         "\x01\x02\x08\x00\x01\xff",
-		"a long text":      "\x01\x02\x08\x02\x01" + strings.Repeat("a", 513),
+		"a control in it":  "\x01\x02\x09\x00\x01\x07",
+		"no UTF-8":         "\x01\x02\x09\x00\x01\xff",
+		"a key of 65":      "\x01\x04\x00\x00\x41" + strings.Repeat("k", 65),
+		"a long text":      "\x01\x02\x09\x02\x01" + strings.Repeat("a", 513),
 	} {
 		if a, err := parseResponse([]byte(message)); !errors.Is(err, errMalformed) {
 			t.Errorf("%s: %+v, %v", name, a, err)
