@@ -15,116 +15,16 @@ import (
 	"github.com/medledger/medledger/ledger/custody"
 )
 
-// faulty is a real module of which one call fails.
-type faulty struct {
-	module
-	calls []string // what was called since begin
-
-	at   int          // the call that fails, counted from 0; -1 for none
-	code pkcs11.Error // with what
-	done bool         // after it was done
+// operation is a call of custody that is tried with every fault.
+type operation struct {
+	prepare, run func() error
+	calls        []string // some that it must make of the module, or its rows are missing
 }
 
-func (f *faulty) begin(at int, code pkcs11.Error, done bool) {
-	f.calls, f.at, f.code, f.done = nil, at, code, done
-}
-
-// call makes a call, unless it is the one that fails.
-func (f *faulty) call(name string, do func() error) error {
-	f.calls = append(f.calls, name)
-	if len(f.calls)-1 != f.at {
-		return do()
-	}
-	if f.done {
-		if err := do(); err != nil {
-			return err
-		}
-	}
-	return f.code
-}
-
-func (f *faulty) Initialize(o ...pkcs11.InitializeOption) error {
-	return f.call("Initialize", func() error { return f.module.Initialize(o...) })
-}
-
-func (f *faulty) GetSlotList(present bool) (l []uint, err error) {
-	err = f.call("GetSlotList", func() (err error) { l, err = f.module.GetSlotList(present); return err })
-	return l, err
-}
-
-func (f *faulty) OpenSession(slot, flags uint) (s pkcs11.SessionHandle, err error) {
-	err = f.call("OpenSession", func() (err error) { s, err = f.module.OpenSession(slot, flags); return err })
-	return s, err
-}
-
-func (f *faulty) GetSessionInfo(s pkcs11.SessionHandle) (i pkcs11.SessionInfo, err error) {
-	err = f.call("GetSessionInfo", func() (err error) { i, err = f.module.GetSessionInfo(s); return err })
-	return i, err
-}
-
-func (f *faulty) Login(s pkcs11.SessionHandle, user uint, pin string) error {
-	return f.call("Login", func() error { return f.module.Login(s, user, pin) })
-}
-
-func (f *faulty) FindObjectsInit(s pkcs11.SessionHandle, a []*pkcs11.Attribute) error {
-	return f.call("FindObjectsInit", func() error { return f.module.FindObjectsInit(s, a) })
-}
-
-func (f *faulty) FindObjects(s pkcs11.SessionHandle, n int) (o []pkcs11.ObjectHandle, more bool, err error) {
-	err = f.call("FindObjects", func() (err error) { o, more, err = f.module.FindObjects(s, n); return err })
-	return o, more, err
-}
-
-func (f *faulty) FindObjectsFinal(s pkcs11.SessionHandle) error {
-	return f.call("FindObjectsFinal", func() error { return f.module.FindObjectsFinal(s) })
-}
-
-func (f *faulty) GetAttributeValue(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, a []*pkcs11.Attribute) (b []*pkcs11.Attribute, err error) {
-	err = f.call("GetAttributeValue", func() (err error) { b, err = f.module.GetAttributeValue(s, o, a); return err })
-	return b, err
-}
-
-func (f *faulty) GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, a []*pkcs11.Attribute) (o pkcs11.ObjectHandle, err error) {
-	err = f.call("GenerateKey", func() (err error) { o, err = f.module.GenerateKey(s, m, a); return err })
-	return o, err
-}
-
-func (f *faulty) DestroyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle) error {
-	return f.call("DestroyObject", func() error { return f.module.DestroyObject(s, o) })
-}
-
-func (f *faulty) EncryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error {
-	return f.call("EncryptInit", func() error { return f.module.EncryptInit(s, m, o) })
-}
-
-func (f *faulty) Encrypt(s pkcs11.SessionHandle, b []byte) (c []byte, err error) {
-	err = f.call("Encrypt", func() (err error) { c, err = f.module.Encrypt(s, b); return err })
-	return c, err
-}
-
-func (f *faulty) DecryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error {
-	return f.call("DecryptInit", func() error { return f.module.DecryptInit(s, m, o) })
-}
-
-func (f *faulty) Decrypt(s pkcs11.SessionHandle, b []byte) (c []byte, err error) {
-	err = f.call("Decrypt", func() (err error) { c, err = f.module.Decrypt(s, b); return err })
-	return c, err
-}
-
-// TestFaults fails each call of the module that an operation makes, before and after
-// it was done, with a code of each verdict: {fail, do but fail} x every call. A lost
-// session is not noticed; every other failure is told as what it is, loses and doubles
-// no key, and is over with the next call.
-func TestFaults(t *testing.T) {
-	f := &faulty{at: -1}
-	k := newToken(t, func(m module) module { f.module = m; return f })
-	create(t, k, "used")
-	sealed := seal(t, k, "used")
-	ctx := t.Context()
-	operations := map[string]struct {
-		prepare, run func() error
-		calls        []string // some that the operation must make, or the table is empty
-	}{
+// operations are all of them. What seal made last is in sealed, and must be opened.
+func operations(t *testing.T, k *token, sealed *[]byte) map[string]operation {
+	ctx, nothing := t.Context(), func() error { return nil }
+	return map[string]operation{
 		"create": {
 			prepare: func() error { return k.Destroy(ctx, "new") },
 			run:     func() error { return k.Create(ctx, "new") },
@@ -141,18 +41,20 @@ func TestFaults(t *testing.T) {
 			calls: []string{"DestroyObject", "FindObjects", "GetSessionInfo"},
 		},
 		"seal": {
+			prepare: nothing,
 			run: func() error {
 				made, err := k.Seal(ctx, "used", plain, bound)
 				if err == nil {
-					sealed = made // and must be opened below
+					*sealed = made
 				}
 				return err
 			},
 			calls: []string{"EncryptInit", "Encrypt"},
 		},
 		"open": {
+			prepare: nothing,
 			run: func() error {
-				got, err := k.Open(ctx, "used", sealed, bound)
+				got, err := k.Open(ctx, "used", *sealed, bound)
 				if err == nil && !bytes.Equal(got, plain) {
 					t.Errorf("opened %q", got)
 				}
@@ -161,6 +63,7 @@ func TestFaults(t *testing.T) {
 			calls: []string{"DecryptInit", "Decrypt"},
 		},
 		"names": {
+			prepare: nothing,
 			run: func() error {
 				names, err := k.Names(ctx)
 				if err == nil && !slices.Contains(names, "used") {
@@ -171,36 +74,30 @@ func TestFaults(t *testing.T) {
 			calls: []string{"FindObjectsInit", "FindObjectsFinal"},
 		},
 	}
-	for operation, o := range operations {
-		prepare := func() {
-			f.begin(-1, 0, false)
-			if o.prepare != nil {
-				if err := o.prepare(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		prepare()
-		f.begin(-1, 0, false)
-		if err := o.run(); err != nil {
-			t.Fatal(err)
-		}
-		calls := f.calls
-		for _, name := range o.calls {
-			if !slices.Contains(calls, name) {
-				t.Errorf("%s does not call %s: %q", operation, name, calls)
-			}
-		}
-		for at, name := range calls {
+}
+
+// TestFaults fails each call of the module that an operation makes, before and after
+// it was done, with a code of each verdict: {fail, do but fail} x every call. A lost
+// session is not noticed; every other failure is told as what it is, loses and doubles
+// no key, and is over with the next call.
+func TestFaults(t *testing.T) {
+	f := &faulty{at: -1}
+	k := newToken(t, func(m module) module { f.module = m; return f })
+	create(t, k, "used")
+	sealed := seal(t, k, "used")
+	for name, o := range operations(t, k, &sealed) {
+		for at, call := range f.record(t, name, o) {
 			for _, code := range []pkcs11.Error{pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_VENDOR_DEFINED + 7, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED} {
 				for _, done := range []bool{false, true} {
-					prepare()
+					what := fmt.Sprintf("%s, %s (call %d), %v, done %v", name, call, at, code, done)
+					if err := o.prepare(); err != nil {
+						t.Fatalf("preparing for %s: %v", what, err)
+					}
 					f.begin(at, code, done)
 					err := o.run()
 					f.begin(-1, 0, false)
-					what := fmt.Sprintf("%s, %s (call %d), %v, done %v", operation, name, at, code, done)
-					judge(t, what, name, code, err)
-					if again := o.run(); again != nil && !(operation == "create" && errors.Is(again, custody.ErrExists)) {
+					judge(t, what, call, code, err)
+					if again := o.run(); again != nil && !(name == "create" && errors.Is(again, custody.ErrExists)) {
 						t.Errorf("%s: and again: %v", what, again)
 					}
 					opens(t, k, "used", sealed)
@@ -208,11 +105,28 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	opens(t, k, "used", sealed)
 	var handles []pkcs11.ObjectHandle
-	if err := k.do(ctx, func() (err error) { handles, err = k.search(); return err }); err != nil || len(handles) > 2 {
+	if err := k.do(t.Context(), func() (err error) { handles, err = k.search(); return err }); err != nil || len(handles) > 2 {
 		t.Errorf("%d keys are in the token, %v", len(handles), err)
 	}
+}
+
+// record returns the calls that an operation makes of the module.
+func (f *faulty) record(t *testing.T, name string, o operation) []string {
+	t.Helper()
+	if err := o.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	f.begin(-1, 0, false)
+	if err := o.run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range o.calls {
+		if !slices.Contains(f.calls, call) {
+			t.Errorf("%s does not call %s: %q", name, call, f.calls)
+		}
+	}
+	return f.calls
 }
 
 // judge holds the error of an operation against the verdict on the code that caused it.
@@ -251,86 +165,6 @@ func TestNothingBetter(t *testing.T) {
 	if _, err := k.Names(t.Context()); !errors.Is(err, custody.ErrUnavailable) || f.failed != 2 {
 		t.Errorf("after %d tries: %v", f.failed, err)
 	}
-}
-
-// broken fails at every search.
-type broken struct {
-	module
-	code   pkcs11.Error
-	failed int
-}
-
-func (b *broken) FindObjectsInit(s pkcs11.SessionHandle, a []*pkcs11.Attribute) error {
-	if b.code != 0 {
-		b.failed++
-		return b.code
-	}
-	return b.module.FindObjectsInit(s, a)
-}
-
-// lying is a token that does otherwise than it says.
-type lying struct {
-	module
-	keeps, loose, short bool
-	hides               bool // what it said to destroy, until it is initialised again
-	half                bool // keys are objects without a value
-	flags               uint
-	logins              int
-	serial              string
-}
-
-func (l *lying) DestroyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle) error {
-	if l.keeps {
-		return nil
-	}
-	l.half = false
-	return l.module.DestroyObject(s, o)
-}
-
-func (l *lying) Initialize(o ...pkcs11.InitializeOption) error {
-	l.hides = false
-	return l.module.Initialize(o...)
-}
-
-func (l *lying) FindObjects(s pkcs11.SessionHandle, n int) ([]pkcs11.ObjectHandle, bool, error) {
-	handles, more, err := l.module.FindObjects(s, n)
-	if l.hides {
-		handles = nil
-	}
-	return handles, more, err
-}
-
-func (l *lying) GetAttributeValue(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, a []*pkcs11.Attribute) ([]*pkcs11.Attribute, error) {
-	got, err := l.module.GetAttributeValue(s, o, a)
-	for _, a := range got {
-		if l.loose && a.Type == pkcs11.CKA_NEVER_EXTRACTABLE || l.half && a.Type == pkcs11.CKA_LOCAL {
-			a.Value = []byte{0}
-		}
-	}
-	return got, err
-}
-
-func (l *lying) Encrypt(s pkcs11.SessionHandle, b []byte) ([]byte, error) {
-	c, err := l.module.Encrypt(s, b)
-	if l.short && err == nil {
-		c = c[:len(b)]
-	}
-	if l.half {
-		return nil, pkcs11.Error(pkcs11.CKR_MECHANISM_INVALID) // as SoftHSM says
-	}
-	return c, err
-}
-
-func (l *lying) GetTokenInfo(slot uint) (pkcs11.TokenInfo, error) {
-	info, err := l.module.GetTokenInfo(slot)
-	info.Flags |= l.flags
-	info.SerialNumber += l.serial
-	return info, err
-}
-
-func (l *lying) Login(s pkcs11.SessionHandle, user uint, pin string) error {
-	l.logins++
-	return l.module.Login(s, user, pin)
 }
 
 func TestLyingToken(t *testing.T) {
@@ -439,14 +273,4 @@ func TestCheck(t *testing.T) {
 	if err := k.do(t.Context(), func() error { return k.introduce(func(string, string) {}) }); err == nil || !strings.Contains(err.Error(), "does not offer CKM_AES_GCM") {
 		t.Errorf("without AES-GCM: %v", err)
 	}
-}
-
-// poor is a token without AES-GCM.
-type poor struct{ module }
-
-func (p *poor) GetMechanismInfo(slot uint, m []*pkcs11.Mechanism) (pkcs11.MechanismInfo, error) {
-	if m[0].Mechanism == pkcs11.CKM_AES_GCM {
-		return pkcs11.MechanismInfo{}, pkcs11.Error(pkcs11.CKR_MECHANISM_INVALID)
-	}
-	return p.module.GetMechanismInfo(slot, m)
 }

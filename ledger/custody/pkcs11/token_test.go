@@ -23,7 +23,7 @@ import (
 
 // newConfig makes a token and says how to reach it from this process, which uses one
 // at a time.
-func newConfig(t *testing.T) (Config, *softhsm.Token) {
+func newConfig(t testing.TB) (Config, *softhsm.Token) {
 	t.Helper()
 	k := softhsm.New(t)
 	t.Setenv("SOFTHSM2_CONF", k.Config)
