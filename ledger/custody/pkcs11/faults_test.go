@@ -191,7 +191,11 @@ func TestLyingToken(t *testing.T) {
 	if err := k.Destroy(t.Context(), "root-7"); !errors.Is(err, custody.ErrUnavailable) || !strings.Contains(err.Error(), "is another now") {
 		t.Errorf("destroying in another token: %v", err)
 	}
-	l.serial = ""
+	l.serial, l.deaf = "", true
+	if err := k.Destroy(t.Context(), "root-1"); !errors.Is(err, custody.ErrUnavailable) {
+		t.Errorf("destroying without a login: %v", err)
+	}
+	l.deaf = false
 	if err := k.Destroy(t.Context(), "root-7"); err != nil {
 		t.Error(err)
 	}

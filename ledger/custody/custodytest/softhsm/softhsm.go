@@ -145,6 +145,10 @@ type Helper struct {
 	Token  *Token
 	Socket string
 
+	// As is the user that the helper is, root only; nil is the test's own. It must
+	// be set, and the token be given to that user, before Start.
+	As *syscall.Credential
+
 	binary  string
 	args    []string
 	process *exec.Cmd
@@ -155,12 +159,20 @@ type Helper struct {
 // with the test.
 func (k *Token) Serve(t testing.TB, binary string, args ...string) *Helper {
 	t.Helper()
+	h := k.Prepare(t, binary, args...)
+	h.Start(t)
+	return h
+}
+
+// Prepare is Serve without starting it yet.
+func (k *Token) Prepare(t testing.TB, binary string, args ...string) *Helper {
+	t.Helper()
 	// A test's folder may have a path too long for a socket.
 	folder, err := os.MkdirTemp("", "mlt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Helper{Token: k, Socket: filepath.Join(folder, "s"), binary: binary, args: args}
+	h := &Helper{Token: k, Socket: filepath.Join(folder, "socket"), binary: binary, args: args}
 	t.Cleanup(func() {
 		if h.process != nil {
 			h.Kill(t)
@@ -169,7 +181,6 @@ func (k *Token) Serve(t testing.TB, binary string, args ...string) *Helper {
 			t.Error(err)
 		}
 	})
-	h.Start(t)
 	return h
 }
 
@@ -186,6 +197,7 @@ func (h *Helper) Start(t testing.TB) {
 	h.log = new(strings.Builder)
 	c := h.Token.Command(h.binary, append([]string{"--socket", h.Socket}, h.args...)...)
 	c.Stderr = h.log
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: h.As}
 	out, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()
