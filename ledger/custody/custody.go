@@ -15,8 +15,12 @@ import (
 // KeySize is the size of what is sealed most often, an AES-256 key, in bytes.
 const KeySize = 32
 
-// MaxPlain is how many bytes Seal takes at most.
-const MaxPlain = 64
+// MaxPlain is how many bytes Seal takes at most, and MaxSealed how many it makes of
+// them at most.
+const (
+	MaxPlain  = 64
+	MaxSealed = MaxPlain + 64
+)
 
 // Kind says where keys are, and with it what their destruction withstands. It
 // stands in the events that attest a destruction.
@@ -40,13 +44,17 @@ var (
 	// another key or for another context, or was altered.
 	ErrSealed = errors.New("it was not sealed with this key for this use")
 	// ErrUnavailable says that custody cannot be reached: the token's helper does
-	// not answer, or the folder cannot be read. Nothing is known of the keys.
+	// not answer, the folder cannot be read, or it was closed. Nothing is known of
+	// the keys.
 	ErrUnavailable = errors.New("custody is not available")
 	// ErrName says that a name is not 1 to 64 of a-z, 0-9 and '-'.
 	ErrName = errors.New("malformed name of a key")
+	// ErrTooLong says that there is more to be sealed than MaxPlain bytes.
+	ErrTooLong = errors.New("too long to be sealed in custody")
 )
 
-// Custody keeps AES-256 keys by their names. Its methods may be called from
+// Custody keeps AES-256 keys by their names. Every method that takes a name answers
+// ErrName if it is malformed. Its methods may be called from
 // several goroutines at once; two calls that change the key of one name MUST NOT
 // be made at once.
 type Custody interface {
@@ -57,7 +65,7 @@ type Custody interface {
 	Create(ctx context.Context, name string) error
 	// Seal encrypts and authenticates at most MaxPlain bytes, bound to a context
 	// that Open must be given again (AES-256-GCM with a random nonce, NIST SP
-	// 800-38D). ErrNoKey.
+	// 800-38D), and returns at most MaxSealed bytes. ErrNoKey, ErrTooLong.
 	Seal(ctx context.Context, name string, plain, context []byte) ([]byte, error)
 	// Open opens what Seal sealed. ErrNoKey, ErrSealed. The caller wipes the
 	// result.
@@ -68,7 +76,8 @@ type Custody interface {
 	Destroy(ctx context.Context, name string) error
 	// Names lists the keys that there are, sorted.
 	Names(ctx context.Context) ([]string, error)
-	// Close releases what is held, and wipes keys from memory.
+	// Close releases what is held, and wipes keys from memory. Calls after it fail
+	// with ErrUnavailable; a second Close does nothing.
 	Close() error
 }
 
