@@ -46,17 +46,15 @@ func (s dirState) Entries(_ context.Context, n uint64, width int) (_ []byte, err
 		return nil, fmt.Errorf("%s can only be read from its beginning", leavesFile)
 	}
 	records := make([]byte, width*state.RecordSize)
-	got, err := r.ReadAt(records, int64(first)*state.RecordSize)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if _, err := r.ReadAt(records, int64(first)*state.RecordSize); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	leaves := make([][]byte, width)
 	for i := range leaves {
-		// What a crash or an enlarging of the file leaves behind the last record is no
-		// record, but a checkpoint promises none of that either.
-		record := records[i*state.RecordSize : (i+1)*state.RecordSize]
-		leaf, ok := state.ParseRecord(record)
-		if (i+1)*state.RecordSize > got || !ok {
+		// What a crash, an enlarging or the end of the file leaves behind the last
+		// record is no record, but a checkpoint promises none of that either.
+		leaf, ok := state.ParseRecord(records[i*state.RecordSize : (i+1)*state.RecordSize])
+		if !ok {
 			return nil, leafLost(first + uint64(i))
 		}
 		leaves[i] = leaf.Marshal()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/medledger/medledger/events"
@@ -146,6 +147,28 @@ func TestStateEvidence(t *testing.T) {
 	}
 	if why := "it has the root in which record " + record + " is left as it was before, with 1 events up to index 9"; !bytes.Contains([]byte(f.Why), []byte(why)) {
 		t.Errorf("why: %s", f.Why)
+	}
+}
+
+// TestMapLeftAsItWas finds out that a leaf repeats the map of the leaf before.
+func TestMapLeftAsItWas(t *testing.T) {
+	h := stateStory()
+	leaves := honest(h)
+	leaves[7].Map = leaves[6].Map
+	r, err := ledger{h.Serve(), h.ServeState(leaves)}.audit(t, audit.Options{Verifier: h.Verifier})
+	if err != nil || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].Why, "it has the root before the events since the last leaf") {
+		t.Errorf("error %v, findings %v", err, r.Findings)
+	}
+}
+
+// TestForgedAnnouncement has the key of the state log announced by somebody who does
+// not have the statement key.
+func TestForgedAnnouncement(t *testing.T) {
+	h := stateStory()
+	h.Resign(1, audittest.StatementKey("forger"), func(*events.Event) {})
+	r, err := ledger{h.Serve(), h.ServeState(honest(h))}.audit(t, audit.Options{Verifier: h.Verifier})
+	if got := fmt.Sprint(found(t, r)); !errors.Is(err, audit.ErrNoState) || got != "[statement-key 1]" || r.OK() {
+		t.Errorf("error %v, findings %s", err, got)
 	}
 }
 

@@ -53,7 +53,6 @@ type stateEnd struct {
 func (s *stateLog) run(ctx context.Context, out chan<- *stateBatch) {
 	defer close(out)
 	var edge []tlog.Hash // of the last bundle, if it is not full
-	s.keptRoot = s.tree.rootWithin(s.kept, 0, nil)
 	for t := range proof.TilesOf(s.size, 0) {
 		b := &stateBatch{first: t.FirstLeaf()}
 		edge = s.read(ctx, t, b)

@@ -159,6 +159,23 @@ func TestLies(t *testing.T) {
 			b.Events = slices.Insert(b.Events, 3, h.Prove(21, 26))
 			return b.Write()
 		}(), history.ErrForeign},
+		"the state counts another record's event, and the bundle has it": {func() []byte {
+			b := lying(26, func(seen []audittest.Seen) []audittest.Seen {
+				seen[20].Record = alive
+				return seen
+			})
+			b.Events = slices.Insert(b.Events, 5, h.Prove(20, 26))
+			return b.Write()
+		}(), history.ErrForeign},
+		"the state counts what is about a patient of the same id, and the bundle has it": {func() []byte {
+			h, _, alive := story()
+			h.Add(alive, &events.AccessRefused{Action: events.ActionRegisterPatient, Actor: h.Clerk, Decision: h.Decision("role-not-allowed")})
+			s := audittest.Shown{Seen: h.Seen(), Sizes: []int{27}, Size: 27}
+			s.Seen[26].Effect = state.Any
+			b := h.Bundle(alive, s)
+			b.Events = append(b.Events, h.Prove(26, 27))
+			return b.Write()
+		}(), history.ErrForeign},
 		"the state exchanges two events": {lying(26, func(seen []audittest.Seen) []audittest.Seen {
 			seen[18].Leaf, seen[19].Leaf = seen[19].Leaf, seen[18].Leaf
 			return seen
@@ -217,17 +234,23 @@ func TestLies(t *testing.T) {
 		"the state signed by the log's key":   {h.Bundle(alive, audittest.Shown{Seen: h.Seen(), Sizes: audittest.Sizes, Leaf: 11, Size: 26, Signer: h.LogSigner}).Write(), nil},
 		"the log signed by another key":       {forger.Bundle(forger.Events[10].Subject, shown(forger, 26, 26)).Write(), nil},
 		"the log signed by the state's key":   {change(func(b *audittest.Bundle) { b.Header.Log = audittest.Serve(h.Statements, h.StateSigner())["checkpoint"] }), nil},
-		"another ledger, whole":               {elsewhere.Bundle(elsewhere.Events[10].Subject, shown(elsewhere, 26, 26)).Write(), nil},
-		"another state log announced":         {change(func(b *audittest.Bundle) { b.Opened = forger.Prove(1, 26) }), proof.ErrProof},
-		"another event announces":             {change(func(b *audittest.Bundle) { b.Opened = h.Prove(2, 26) }), history.ErrChain},
-		"announcement of another ledger":      {change(func(b *audittest.Bundle) { b.Announcements[0] = forger.Prove(0, 26) }), proof.ErrProof},
-		"rotation left out":                   {change(func(b *audittest.Bundle) { b.Announcements = b.Announcements[:1] }), statement.ErrUnknownKey},
-		"opening left out":                    {change(func(b *audittest.Bundle) { b.Announcements = b.Announcements[1:] }), history.ErrChain},
-		"announcements exchanged":             {change(func(b *audittest.Bundle) { slices.Reverse(b.Announcements) }), history.ErrChain},
-		"announcement twice":                  {change(func(b *audittest.Bundle) { b.Announcements = append(b.Announcements, b.Announcements[1]) }), history.ErrChain},
-		"announcement that is none":           {change(func(b *audittest.Bundle) { b.Announcements = append(b.Announcements, b.Events[6]) }), history.ErrChain},
-		"signed with a key rotated away":      {resigned(24, audittest.StatementKey("a")), statement.ErrUnknownKey},
-		"signed by nobody's key":              {resigned(24, audittest.StatementKey("forger")), statement.ErrUnknownKey},
+		"another ledger's statements, signed by the log's key": {func() []byte {
+			o := audittest.NewOf("elsewhere.example/ledger", "a")
+			o.StateStory()
+			o.LogSigner = h.LogSigner
+			return o.Bundle(o.Events[10].Subject, shown(o, 26, 26)).Write()
+		}(), statement.ErrOrigin},
+		"another ledger, whole":          {elsewhere.Bundle(elsewhere.Events[10].Subject, shown(elsewhere, 26, 26)).Write(), nil},
+		"another state log announced":    {change(func(b *audittest.Bundle) { b.Opened = forger.Prove(1, 26) }), proof.ErrProof},
+		"another event announces":        {change(func(b *audittest.Bundle) { b.Opened = h.Prove(2, 26) }), history.ErrChain},
+		"announcement of another ledger": {change(func(b *audittest.Bundle) { b.Announcements[0] = forger.Prove(0, 26) }), proof.ErrProof},
+		"rotation left out":              {change(func(b *audittest.Bundle) { b.Announcements = b.Announcements[:1] }), statement.ErrUnknownKey},
+		"opening left out":               {change(func(b *audittest.Bundle) { b.Announcements = b.Announcements[1:] }), history.ErrChain},
+		"announcements exchanged":        {change(func(b *audittest.Bundle) { slices.Reverse(b.Announcements) }), history.ErrChain},
+		"announcement twice":             {change(func(b *audittest.Bundle) { b.Announcements = append(b.Announcements, b.Announcements[1]) }), history.ErrChain},
+		"announcement that is none":      {change(func(b *audittest.Bundle) { b.Announcements = append(b.Announcements, b.Events[6]) }), history.ErrChain},
+		"signed with a key rotated away": {resigned(24, audittest.StatementKey("a")), statement.ErrUnknownKey},
+		"signed by nobody's key":         {resigned(24, audittest.StatementKey("forger")), statement.ErrUnknownKey},
 	} {
 		v, err := history.Verify(bytes.NewReader(c.bundle), h.Verifier, nil)
 		if c.want == mpt.ErrProof && errors.Is(err, mpt.ErrMalformed) {

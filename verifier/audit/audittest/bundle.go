@@ -101,6 +101,7 @@ func (h *History) Bundle(record events.ID, s Shown) *Bundle {
 			m.Add(e)
 		}
 	}
+	m.Root()
 	key := state.Key(record)
 	b.Header.Map, _, _ = m.Tree.Prove(key[:])
 	if counted := m.Histories[record]; counted != nil {

@@ -73,14 +73,18 @@ func (h *History) Seen() []Seen {
 // States returns the leaves of the state log at the given sizes, if it counts the
 // events as they are seen.
 func (h *History) States(seen []Seen, sizes []int) []state.Leaf {
-	hashes := h.hashes()
 	leaves := make([]state.Leaf, 0, len(sizes))
 	m := NewMap()
+	var frontier []tlog.Hash
+	grown := 0
 	for _, size := range sizes {
 		for ; len(seen) > 0 && seen[0].At < size; seen = seen[1:] {
 			m.Add(seen[0])
 		}
-		leaves = append(leaves, state.Leaf{Size: uint64(size), Root: Root(hashes[:size]), Map: m.Tree.Root()})
+		for ; grown < size; grown++ {
+			frontier = proof.Grow(frontier, uint64(grown), proof.LeafHash(h.Statements[grown]))
+		}
+		leaves = append(leaves, state.Leaf{Size: uint64(size), Root: proof.FrontierRoot(frontier), Map: m.Root()})
 	}
 	return leaves
 }
@@ -89,11 +93,22 @@ func (h *History) States(seen []Seen, sizes []int) []state.Leaf {
 type Map struct {
 	Tree      *mpt.Tree
 	Histories map[events.ID]*state.History
+	changed   map[events.ID]bool // since the last root
 }
 
 // NewMap returns an empty map.
 func NewMap() *Map {
-	return &Map{new(mpt.Tree), make(map[events.ID]*state.History)}
+	return &Map{new(mpt.Tree), make(map[events.ID]*state.History), make(map[events.ID]bool)}
+}
+
+// Root returns the map's root.
+func (m *Map) Root() tlog.Hash {
+	for record := range m.changed {
+		key := state.Key(record)
+		must(m.Tree.Set(key[:], m.Histories[record].Summary().Marshal()))
+	}
+	clear(m.changed)
+	return m.Tree.Root()
 }
 
 // Add counts an event.
@@ -107,8 +122,7 @@ func (m *Map) Add(e Seen) {
 		m.Histories[e.Record] = h
 	}
 	h.Add(e.Index, e.Leaf, e.Effect)
-	key := state.Key(e.Record)
-	must(m.Tree.Set(key[:], h.Summary().Marshal()))
+	m.changed[e.Record] = true
 }
 
 // HonestStates returns the leaves of an honest state log of the history.
