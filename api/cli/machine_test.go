@@ -71,7 +71,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := succeed(t, "backup", "--dir", dir, backup)
-	if field(t, r.out, "origin") != origin || field(t, r.out, "size") != "5" {
+	if field(t, r.out, "origin") != origin || field(t, r.out, "size") != "6" {
 		t.Errorf("backup printed %s", r.out)
 	}
 	if _, err := admin.RegisterActor(t.Context(), client.Registration{Role: events.RoleNurse}); err != nil {
@@ -94,7 +94,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	succeed(t, "backup", "--dir", dir, backup) // without a server
 	r = succeed(t, append([]string{"restore", backup, "--checkpoint", newer}, secrets...)...)
-	if field(t, r.out, "size") != "7" {
+	if field(t, r.out, "size") != "8" {
 		t.Errorf("restore printed %s", r.out)
 	}
 	refuse(t, 1, "choose an empty folder", append([]string{"restore", backup, "--checkpoint", newer}, secrets...)...)
@@ -103,8 +103,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := admin.RegisterActor(t.Context(), client.Registration{Role: events.RoleNurse}); err != nil {
 		t.Errorf("the administrator at the restored ledger: %v", err)
 	}
-	if c := p.checkpoint(t, elsewhere); c.Size != 10 {
-		t.Errorf("the restored log has %d events, want 7, one that says so, and two", c.Size)
+	if c := p.checkpoint(t, elsewhere); c.Size != 11 {
+		t.Errorf("the restored log has %d events, want 8, one that says so, and two", c.Size)
 	}
 	p.stop(t, syscall.SIGTERM)
 	// A folder that is up to date needs no upgrade.
