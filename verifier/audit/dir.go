@@ -203,8 +203,9 @@ func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
 }
 
 // readTile reads a hash tile of the log in a folder. A running ledger renames a
-// partial tile to the width that it will have, and then appends to it. So a wider one
-// may still lack its last hashes, and be gone again before it is read.
+// partial tile to the width that it will have, and then appends to it. So one may be
+// wider than its name when it is read, a wider one may still lack its last hashes, and
+// both may be gone before they are read.
 func (d *Dir) readTile(folder string, t proof.Tile) ([]byte, error) {
 	tries := 100
 	if t.Width == proof.TileWidth {
@@ -218,7 +219,7 @@ func (d *Dir) readTile(folder string, t proof.Tile) ([]byte, error) {
 				missing = err
 				continue
 			}
-			if err != nil || w == t {
+			if err != nil || t.Width == proof.TileWidth {
 				return data, err
 			}
 			return data[:min(len(data), t.Width*tlog.HashSize)], nil
