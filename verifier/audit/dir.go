@@ -202,37 +202,44 @@ func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
 	return d.readTile("log", t)
 }
 
-// readTile reads a hash tile of the log in a folder.
+// readTile reads a hash tile of the log in a folder. A running ledger renames a
+// partial tile to the width that it will have, and then appends to it. So one may be
+// wider than its name when it is read, a wider one may still lack its last hashes, and
+// both may be gone before they are read.
 func (d *Dir) readTile(folder string, t proof.Tile) ([]byte, error) {
-	name := path.Join(folder, proof.FormatPath(t))
-	data, err := d.read(name, proof.TileWidth*tlog.HashSize)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+	tries := 100
+	if t.Width == proof.TileWidth {
+		tries = 1
 	}
-	for _, wider := range d.wider(folder, t) {
-		data, err := d.read(path.Join(folder, proof.FormatPath(wider)), proof.TileWidth*tlog.HashSize)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	var missing error
+	for range tries {
+		for _, w := range d.holders(folder, t) {
+			data, err := d.read(path.Join(folder, proof.FormatPath(w)), proof.TileWidth*tlog.HashSize)
+			if errors.Is(err, fs.ErrNotExist) {
+				missing = err
+				continue
+			}
+			if err != nil || t.Width == proof.TileWidth {
+				return data, err
+			}
+			return data[:min(len(data), t.Width*tlog.HashSize)], nil
 		}
-		if err != nil || len(data) != wider.Width*tlog.HashSize {
-			return data, err
-		}
-		return data[:t.Width*tlog.HashSize], nil
 	}
-	return nil, &DefectError{Err: err, Finding: Finding{
+	return nil, &DefectError{Err: missing, Finding: Finding{
 		What: TileMissing, Located: true, Index: t.FirstLeaf(),
-		Why: name + " is missing; hash tiles are derived, and 'medledger rebuild' makes them again",
+		Why: path.Join(folder, proof.FormatPath(t)) + " is missing; hash tiles are derived, and 'medledger rebuild' makes them again",
 	}}
 }
 
-// wider returns the tiles that a partial tile may have become, widest first.
-func (d *Dir) wider(folder string, t proof.Tile) []proof.Tile {
+// holders returns the tiles whose files may hold a tile: itself, and those that it may
+// have become.
+func (d *Dir) holders(folder string, t proof.Tile) []proof.Tile {
 	if t.Width == proof.TileWidth {
-		return nil
+		return []proof.Tile{t}
 	}
 	full := t
 	full.Width = proof.TileWidth
-	tiles := []proof.Tile{full}
+	tiles := []proof.Tile{t}
 	// A folder that cannot be listed has none.
 	entries, _ := fs.ReadDir(d.fsys, path.Join(folder, proof.FormatPath(full)+".p"))
 	for _, e := range entries {
@@ -240,8 +247,7 @@ func (d *Dir) wider(folder string, t proof.Tile) []proof.Tile {
 			tiles = append(tiles, proof.Tile{Level: t.Level, Index: t.Index, Width: width})
 		}
 	}
-	slices.SortFunc(tiles, func(a, b proof.Tile) int { return b.Width - a.Width })
-	return tiles
+	return append(tiles, full)
 }
 
 // seals holds the sealed segments against the digests that they were sealed

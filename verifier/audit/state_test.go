@@ -1,11 +1,15 @@
 package audit_test
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/audit/audittest"
+	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/state"
 )
 
@@ -132,4 +136,61 @@ func TestKeptState(t *testing.T) {
 			t.Errorf("kept checkpoint %s: error %v", name, err)
 		}
 	}
+}
+
+// TestCouldNotCheckState lets every file of a state log fail: the audit ends with the
+// source's error, and finds nothing false.
+func TestCouldNotCheckState(t *testing.T) {
+	h := audittest.New("a").OpenState().Fill(1300)
+	served, states := h.Serve(), h.ServeState(h.HonestStates())
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		tile, err := proof.ParsePath(name)
+		if err != nil {
+			continue
+		}
+		r, err := ledger{served, failing{states, tile}}.audit(t, audit.Options{Verifier: h.Verifier})
+		if !errors.Is(err, errDisk) || r.OK() || r.FoundFalse() {
+			t.Errorf("%s fails: error %v, findings %v", name, err, r.Findings)
+		}
+	}
+	r, err := ledger{served, noCheckpoint{states}}.audit(t, audit.Options{Verifier: h.Verifier})
+	if !errors.Is(err, errDisk) || r.OK() || r.FoundFalse() {
+		t.Errorf("the checkpoint fails: error %v, findings %v", err, r.Findings)
+	}
+}
+
+// noCheckpoint is a log whose checkpoint cannot be read.
+type noCheckpoint struct{ audittest.Files }
+
+func (noCheckpoint) Checkpoint(context.Context) ([]byte, error) { return nil, errDisk }
+
+// TestCancelledState stops an audit that reads a state log from within, and one that
+// waits for the state log.
+func TestCancelledState(t *testing.T) {
+	h := audittest.New("a").OpenState().Fill(1300)
+	states := h.ServeState(h.HonestStates())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := audit.Options{Verifier: h.Verifier, State: states, Progress: func(uint64, uint64) { cancel() }}
+	if r, err := audit.Log(ctx, h.Serve(), o); !errors.Is(err, context.Canceled) || r.OK() {
+		t.Errorf("error %v, OK %v", err, r.OK())
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	o = audit.Options{Verifier: h.Verifier, State: hanging{states, cancel}}
+	if r, err := audit.Log(ctx, h.Serve(), o); !errors.Is(err, context.Canceled) || r.OK() {
+		t.Errorf("error %v, OK %v", err, r.OK())
+	}
+}
+
+// hanging is a log whose leaves never come.
+type hanging struct {
+	audittest.Files
+	asked func()
+}
+
+func (h hanging) Entries(ctx context.Context, _ uint64, _ int) ([]byte, error) {
+	h.asked()
+	<-ctx.Done()
+	return nil, ctx.Err()
 }

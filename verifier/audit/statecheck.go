@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,7 +71,7 @@ func (a *auditor) openStates(ctx context.Context) error {
 	}
 	r.Signed = signed
 	if r.Checkpoint, err = proof.PeekCheckpoint(signed); err == nil {
-		s.log = &stateLog{src: a.options.State, size: r.Checkpoint.Size, root: r.Checkpoint.Root, kept: r.Kept}
+		s.log = &stateLog{src: a.options.State, signed: signed, size: r.Checkpoint.Size, root: r.Checkpoint.Root, kept: r.Kept}
 	}
 	return nil // what is false about it is said when its key is known
 }
@@ -177,7 +176,7 @@ func (s *stateCheck) peek(ctx context.Context, a *auditor) (*stateLeaf, uint64, 
 func (a *auditor) compareState(index uint64, leaf state.Leaf) error {
 	s := a.states
 	if root := proof.FrontierRoot(s.frontier); root != leaf.Root {
-		f := stateFinding(StateLogRoot, index, fmt.Sprintf("it says another root of the log at %d events than the statements give", leaf.Size), leaf.Marshal())
+		f := s.log.finding(StateLogRoot, index, fmt.Sprintf("it says another root of the log at %d events than the statements give", leaf.Size), leaf.Marshal())
 		f.Evidence = append(f.Evidence, Exhibit{"root of the log in the leaf", leaf.Root.String()}, Exhibit{"computed root", root.String()})
 		a.found(f)
 	}
@@ -193,7 +192,7 @@ func (a *auditor) compareState(index uint64, leaf state.Leaf) error {
 		h.changed = false
 	}
 	if root := s.root(); root != leaf.Map {
-		f, err := s.mismatch(index, leaf, before, root, a.report.State.Signed)
+		f, err := s.mismatch(index, leaf, before, root)
 		a.found(f)
 		// Later roots differ as a consequence.
 		s.blind, s.histories, s.changed, s.tree = true, nil, nil, mpt.Tree{}
@@ -217,10 +216,10 @@ func (s *stateCheck) root() tlog.Hash { return s.tree.Root() }
 const shownRecords = 16
 
 // mismatch explains a leaf whose map is not what the events give. It changes the map.
-func (s *stateCheck) mismatch(index uint64, leaf state.Leaf, before, root tlog.Hash, signed []byte) (Finding, error) {
-	f := stateFinding(StateRootMismatch, index, fmt.Sprintf("the first %d events give another root of the map than it has", leaf.Size), leaf.Marshal())
+func (s *stateCheck) mismatch(index uint64, leaf state.Leaf, before, root tlog.Hash) (Finding, error) {
+	f := s.log.finding(StateRootMismatch, index, fmt.Sprintf("the first %d events give another root of the map than it has", leaf.Size), leaf.Marshal())
 	f.Evidence = append(f.Evidence, Exhibit{"root of the map in the leaf", leaf.Map.String()},
-		Exhibit{"computed root", root.String()}, Exhibit{"checkpoint of the state log", string(signed)})
+		Exhibit{"computed root", root.String()})
 	for i, c := range s.changed {
 		if i == shownRecords {
 			f.Why += fmt.Sprintf("; %d records changed since the leaf before, the evidence has the first %d", len(s.changed), shownRecords)
@@ -337,11 +336,4 @@ func (a *auditor) judgeKeptState(v note.Verifier, signedNow bool) error {
 		a.found(*f)
 	}
 	return nil
-}
-
-// stateFinding makes a finding about a leaf of the state log.
-func stateFinding(what Code, index uint64, why string, raw []byte) Finding {
-	return Finding{What: what, Located: true, Index: index, Why: why, Evidence: []Exhibit{
-		{"leaf of the state log", base64.StdEncoding.EncodeToString(raw)},
-	}}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -15,10 +16,11 @@ import (
 // its leaves, its tiles, its root. It runs in a goroutine of its own, which hands the
 // leaves to the apply stage, where they are held against the events.
 type stateLog struct {
-	src  Source
-	size uint64    // as its checkpoint says; nobody has vouched for that yet
-	root tlog.Hash // likewise
-	kept *proof.Checkpoint
+	src    Source
+	signed []byte    // its checkpoint
+	size   uint64    // as that says; nobody has vouched for it yet
+	root   tlog.Hash // likewise
+	kept   *proof.Checkpoint
 
 	tree     tree
 	last     uint64     // the size in the last leaf that has one
@@ -75,7 +77,7 @@ func (s *stateLog) run(ctx context.Context, out chan<- *stateBatch) {
 		b.findings = append(b.findings, Finding{
 			What:     StateTreeMismatch,
 			Why:      fmt.Sprintf("the %d leaves of the state log do not give the root hash that its checkpoint has", s.size),
-			Evidence: []Exhibit{{"root in the checkpoint", s.root.String()}, {"computed root", root.String()}},
+			Evidence: []Exhibit{{"checkpoint of the state log", string(s.signed)}, {"computed root", root.String()}},
 		})
 	}
 	send(ctx, out, b)
@@ -135,16 +137,24 @@ func (s *stateLog) fetch(ctx context.Context, t proof.Tile) ([][]byte, error) {
 func (s *stateLog) judge(index uint64, raw []byte, b *stateBatch) stateLeaf {
 	leaf, err := state.ParseLeaf(raw)
 	if err != nil {
-		b.findings = append(b.findings, stateFinding(StateLeafMalformed, index, err.Error(), raw))
+		b.findings = append(b.findings, s.finding(StateLeafMalformed, index, err.Error(), raw))
 		return stateLeaf{}
 	}
 	if leaf.Size <= s.last {
 		why := fmt.Sprintf("it is of a log of %d events, and an earlier leaf is of %d: sizes have to rise", leaf.Size, s.last)
-		b.findings = append(b.findings, stateFinding(StateOrder, index, why, raw))
+		b.findings = append(b.findings, s.finding(StateOrder, index, why, raw))
 		return stateLeaf{}
 	}
 	s.last = leaf.Size
 	return stateLeaf{leaf, true}
+}
+
+// finding makes a finding about a leaf.
+func (s *stateLog) finding(what Code, index uint64, why string, raw []byte) Finding {
+	return Finding{What: what, Located: true, Index: index, Why: why, Evidence: []Exhibit{
+		{"leaf of the state log", base64.StdEncoding.EncodeToString(raw)},
+		{"checkpoint of the state log", string(s.signed)},
+	}}
 }
 
 // blame keeps an error of the source as a finding, or as the reason why something

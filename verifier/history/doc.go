@@ -62,8 +62,9 @@
 // not shown: whoever wants the newest compares the checkpoint with the newest that they
 // can get, and the leaf's size with the checkpoint's. That the summary counts all events
 // of the log is what an audit shows (medverify audit), which makes the whole map again:
-// a ledger that left out an event has signed a map that an auditor finds false. A record
-// that is not in the map has no events in the log.
+// a ledger that left out an event has signed a map that an auditor finds false, as does
+// one that announces a second state log. A record that is not in the map has no events
+// in the log.
 package history
 
 import (
