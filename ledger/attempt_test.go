@@ -91,8 +91,10 @@ func newAttempt(t *testing.T) *attempt {
 // folder makes the folders that SQLite needs in the real file system.
 func folder(t *testing.T) string {
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"vault", "state"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/medledger/medledger/events"
@@ -75,4 +76,42 @@ func TestAbsence(t *testing.T) {
 			t.Errorf("%s is answered %v", name, err)
 		}
 	}
+}
+
+// TestBundlesWhileTheLogGrows takes bundles of records that are written to meanwhile:
+// each is of one moment.
+func TestBundlesWhileTheLogGrows(t *testing.T) {
+	c := newClinic(t)
+	records := []events.ID{c.record("first"), c.record("second"), c.record("third")}
+	ended := make(chan struct{})
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				r, err := c.Access(t.Context(), c.doctor, treating(records[i%len(records)]))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	size := uint64(0)
+	for i := range 60 {
+		v, types := c.bundle(c.auditor, records[i%len(records)])
+		if v.Summary.Events != uint64(len(types)) || v.Leaf.Size <= size {
+			t.Errorf("after one of %d events a bundle of %d, with %d of %d", size, v.Leaf.Size, len(types), v.Summary.Events)
+		}
+		size = v.Leaf.Size
+	}
+	close(ended)
+	busy.Wait()
 }
