@@ -141,7 +141,14 @@ func (t *Tree) commit(ctx context.Context, s snapshot, pace *disk.Pace) (sum dig
 	if _, err := tx.ExecContext(ctx, "INSERT INTO head VALUES (?, ?, ?)", formatVersion, s.head, t.seal.headMAC(sum, s.head)); err != nil {
 		return digest{}, err
 	}
-	return sum, tx.Commit()
+	if err := tx.Commit(); err != nil {
+		// SQLite may leave a transaction open that it could not commit, and database/sql
+		// takes it for ended: no other could begin. Mostly there is none, which is an
+		// error too.
+		_, _ = t.db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return digest{}, err
+	}
+	return sum, nil
 }
 
 // upsert writes rows with one statement: with one each, the calls through database/sql

@@ -217,10 +217,10 @@ func (t *Tree) readPages(ctx context.Context) error {
 	return nil
 }
 
-// queryPages sends all rows. A page longer than can be is left out, so that nobody's
-// file is read into memory, and missed by the MAC.
+// queryPages sends all rows. Of data that is longer than can be there is none, so that
+// nobody has a row of a gigabyte read into memory.
 func (t *Tree) queryPages(ctx context.Context, to chan<- []pageRow) error {
-	rows, err := t.db.QueryContext(ctx, "SELECT id, data FROM page WHERE length(data) <= ?", maxPageData)
+	rows, err := t.db.QueryContext(ctx, "SELECT id, CASE WHEN length(data) <= ? THEN data END FROM page", maxPageData)
 	if err != nil {
 		return err
 	}
