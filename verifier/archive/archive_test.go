@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -81,6 +83,11 @@ func TestTwoLogs(t *testing.T) {
 	old, err := open(write(t, history(9).Serve()))
 	if err != nil || old.State() != nil {
 		t.Errorf("without a state log: %v, error %v", old, err)
+	}
+	// What was written before there were state logs has the same bytes.
+	const before = "9cbef190b860adae785d03102064376fe9ffc710ecbff134fdff6fb98503ff2d"
+	if got := fmt.Sprintf("%x", sha256.Sum256(write(t, history(300).Serve()))); got != before {
+		t.Errorf("an export without a state log has the digest %s", got)
 	}
 	if !bytes.Equal(writeBoth(t, history(9).Serve(), audittest.Files{}), write(t, history(9).Serve())) {
 		t.Error("a state log that does not exist leaves something in the archive")

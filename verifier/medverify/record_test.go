@@ -2,6 +2,7 @@ package medverify_test
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,6 +83,20 @@ func TestRecordFoundFalse(t *testing.T) {
 	}
 	other := write(t, filepath.Join(s.folder, "other.vkey"), []byte(audittest.New("other").VKey))
 	run(t, still(), "record", "--vkey", other, write(t, file, good)).want(t, medverify.FoundFalse, "the history does not verify")
+}
+
+// TestRecordFromStdin reads a bundle as it comes over a pipe.
+func TestRecordFromStdin(t *testing.T) {
+	s := newService(t)
+	file, err := os.Open(s.save(t, s.Events[10].Subject, 11))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stdin := os.Stdin
+	defer func() { os.Stdin = stdin }()
+	os.Stdin = file
+	run(t, still(), "record", "--vkey", s.vkey, "-").want(t, medverify.Verified, "events 7, none left out")
 }
 
 // TestRecordLivedOn tells of a record that was read after its destruction: the history
