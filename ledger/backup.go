@@ -24,7 +24,7 @@ import (
 //
 //	backup.json  what it is of; written last, so it marks a whole backup
 //	log.export   the log up to a checkpoint (verifier/archive): an auditor
-//	             verifies it with medverify log --export
+//	             verifies it with medverify audit --export
 //	vault/       the vault's backup (vault.Backup), of that moment or later
 //
 // It holds none of the secrets: they lie in a folder of their own, are few and

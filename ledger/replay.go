@@ -32,12 +32,12 @@ func (l *Ledger) replay(ctx context.Context) error {
 		}
 		var statements []*statement.Statement
 		if statements, keys, err = verifyChunk(records, first, keys); err != nil {
-			return fmt.Errorf("%w; find out more with 'medverify log --dir', restore the event store from a backup", err)
+			return fmt.Errorf("%w; find out more with 'medverify audit --dir', restore the event store from a backup", err)
 		}
 		var changes access.Changes
 		for i, s := range statements {
 			if err := l.access.Apply(first+uint64(i), events.Upcast(s.Event), &changes); err != nil {
-				return fmt.Errorf("replaying the event store; find out more with 'medverify log --dir': %w", err)
+				return fmt.Errorf("replaying the event store; find out more with 'medverify audit --dir': %w", err)
 			}
 			if announced := s.Event.StatementKeys(); announced != nil {
 				l.announced = announced

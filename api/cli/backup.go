@@ -39,7 +39,7 @@ Flags:
   --config FILE   read these from a file, as serve does
 
 FOLDER/log.export is the log; an auditor verifies it with
-'medverify log --export'. The backup holds no secrets: copy the folder of the
+'medverify audit --export'. The backup holds no secrets: copy the folder of the
 secrets too, once and after every replacement of a key, and keep it elsewhere.
 Without it a backup cannot be read, by thieves or by you.
 
