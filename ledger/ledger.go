@@ -32,6 +32,9 @@ type Config struct {
 	Dir string
 	// Custody is the folder of the secrets; DefaultCustody(Dir) if "".
 	Custody string
+	// Token is where the vault's root key is; if it is the zero Token, that is in the
+	// folder of the secrets.
+	Token Token
 	// Clock tells the time; time.Now if nil. It may step back: events' times
 	// do not.
 	Clock func() time.Time
@@ -44,6 +47,15 @@ type Config struct {
 	TurnSize int
 	// Logger gets messages for the operator; slog's default if nil.
 	Logger *slog.Logger
+}
+
+// Token is a helper process that has a PKCS #11 token open (ledger/custody/token).
+type Token struct {
+	// Socket is the path of its socket.
+	Socket string
+	// User is the id of the user that it runs as, who is believed besides root and the
+	// ledger's own.
+	User uint32
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -9,14 +9,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/medledger/medledger/api/cli/config"
 	"github.com/medledger/medledger/ledger"
 )
 
 // place is where a ledger lies, as flags, the environment or a file say.
-type place struct{ dir, custody string }
+type place struct {
+	dir, custody string
+	token        ledger.Token
+}
 
 // flags adds --dir, --custody and --config to a command, and fills the place before
-// the command runs.
+// the command runs. Where a token is, the environment or the file says.
 func (at *place) flags(c *cobra.Command) {
 	c.Flags().String("config", "", "a file with settings")
 	c.Flags().String("dir", "", "the ledger's data folder")
@@ -26,13 +30,18 @@ func (at *place) flags(c *cobra.Command) {
 		if err != nil {
 			return err
 		}
-		at.dir, at.custody = settings.Dir, settings.Custody
+		at.dir, at.custody, at.token = settings.Dir, settings.Custody, tokenOf(settings)
 		return nil
 	}
 }
 
 func (at place) config(p *program) ledger.Config {
-	return ledger.Config{Dir: at.dir, Custody: at.custody, Logger: p.logger(slog.LevelWarn)}
+	return ledger.Config{Dir: at.dir, Custody: at.custody, Token: at.token, Logger: p.logger(slog.LevelWarn)}
+}
+
+// tokenOf is where the settings say that the vault's root key is.
+func tokenOf(c *config.Config) ledger.Token {
+	return ledger.Token{Socket: c.CustodySocket, User: uint32(c.CustodyUser)}
 }
 
 // withLedger opens a ledger that no server has open.
