@@ -11,6 +11,7 @@ import (
 
 	"github.com/medledger/medledger/api/cli/config"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/verifier/proof"
 )
 
 // place is where a ledger lies, as flags, the environment or a file say.
@@ -54,7 +55,8 @@ func (p *program) withLedger(ctx context.Context, at place, do func(*ledger.Ledg
 	return do(l)
 }
 
-// readKept reads the file of a checkpoint that somebody kept; nil if none is named.
+// readKept reads the file of a checkpoint that somebody kept, or the first in it, the
+// log's, if 'medverify audit --keep' wrote it; nil if none is named.
 func readKept(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
@@ -62,6 +64,9 @@ func readKept(file string) ([]byte, error) {
 	kept, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the kept checkpoint: %w", err)
+	}
+	if notes := proof.SplitNotes(kept); len(notes) > 0 {
+		kept = notes[0]
 	}
 	return kept, nil
 }

@@ -148,8 +148,8 @@ func verifyPresent(root Hash, key, value, proof []byte) error {
 	return nil
 }
 
-// verifyAbsent returns the key of the leaf that is found in place of the absent one,
-// and whether there is one: in an empty tree there is not.
+// verifyAbsent returns the path that ends in place of the absent key's; in an empty tree
+// there is none.
 func verifyAbsent(root Hash, key, proof []byte) (Path, error) {
 	if root == emptyRoot {
 		if len(proof) != 0 {

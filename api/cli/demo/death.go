@@ -19,6 +19,10 @@ const everyFourth = 4
 func (s *story) destroy(ctx context.Context) error {
 	s.scene("The patient wants her records destroyed")
 	patient, admin := s.cast.patient, s.cast.administrator
+	if err := copySecrets(s.old.Custody, s.stolen); err != nil {
+		return err
+	}
+	s.done("before that, an insider copies the folder of the secrets", "unnoticed")
 	var asked, own events.ID
 	s.expect("the patient asks for the end of the first record", proved, s.made(&asked)(patient.RequestDestruction(ctx, s.first.id, "")))
 	_, err := patient.ApproveDestruction(ctx, asked)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -104,16 +106,20 @@ func TestForgedCopies(t *testing.T) {
 			mustClose(t, tree)
 
 			forge(t, path, older)
-			tree = mustOpen(t, small(path))
-			if tree.Position() != 0 {
-				t.Errorf("a copy at %d was believed", tree.Position())
+			var log bytes.Buffer
+			c := small(path)
+			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			tree = mustOpen(t, c)
+			if tree.Position() != 0 || !strings.Contains(log.String(), "level=WARN") {
+				t.Errorf("a copy at %d was believed; logged was %q", tree.Position(), log.String())
 			}
 			h.feed(t, tree)
 			h.check(t, tree, 50)
 			mustClose(t, tree)
-			tree = mustOpen(t, small(path)) // what was made again is good
-			if tree.Position() != h.position() {
-				t.Errorf("the new copy is at %d of %d", tree.Position(), h.position())
+			log.Reset()
+			tree = mustOpen(t, c) // what was made again is good
+			if tree.Position() != h.position() || log.Len() != 0 {
+				t.Errorf("the new copy is at %d of %d; logged was %q", tree.Position(), h.position(), log.String())
 			}
 			mustClose(t, tree)
 		})

@@ -117,7 +117,7 @@ func (t *Tree) place(n *node, p *page, depth int, entries []entry) *node {
 
 // graft puts the node of a page that was read below n, which may be nil. The hashes
 // above it are set later, by rejoin.
-func (n *node) graft(leaf *node, key Key, depth int) (*node, error) {
+func (n *node) graft(leaf node, key Key, depth int) (*node, error) {
 	if n == nil {
 		n = new(node)
 	}
@@ -135,7 +135,7 @@ func (n *node) graft(leaf *node, key Key, depth int) (*node, error) {
 	if at.page != nil || at.child != [2]*node{} {
 		return nil, errors.New("a page within another")
 	}
-	*at = *leaf
+	*at = leaf
 	return n, nil
 }
 

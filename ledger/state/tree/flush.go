@@ -68,12 +68,29 @@ func (t *Tree) Close(ctx context.Context) error {
 // copy where it was, one after it at the new position; the next start replays the
 // events from there. What could not be written, or of which that is not known, is
 // written again by the next flush.
+//
+// The commit leaves the transaction in the WAL. The checkpoint moves it to the file, and
+// the WAL is cut off, as it would stay as large as the largest flush. A crash within the
+// checkpoint leaves the WAL, from which SQLite makes it again.
 func (t *Tree) flush(ctx context.Context, pace *disk.Pace) error {
 	s, needed := t.snapshot()
 	if !needed {
 		return nil
 	}
 	sum, err := t.commit(ctx, s, pace)
+	t.settle(s, sum, err)
+	if err != nil {
+		return fmt.Errorf("writing the copy of the state tree: %w", err)
+	}
+	pace.Rest()
+	if _, err := t.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return fmt.Errorf("moving the copy of the state tree from its WAL: %w", err)
+	}
+	return nil
+}
+
+// settle notes what became of a snapshot.
+func (t *Tree) settle(s snapshot, sum digest, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range s.changes {
@@ -88,12 +105,10 @@ func (t *Tree) flush(ctx context.Context, pace *disk.Pace) error {
 		}
 		t.count(p, +1)
 	}
-	if err != nil {
-		return fmt.Errorf("writing the copy of the state tree: %w", err)
+	if err == nil {
+		t.seal.sum, t.written = sum, s.at
+		t.sweep()
 	}
-	t.seal.sum, t.written = sum, s.at
-	t.sweep()
-	return nil
 }
 
 // snapshot takes the changed pages. It reports whether there is something to write.

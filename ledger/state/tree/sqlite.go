@@ -69,7 +69,7 @@ func Remove(path string) error {
 
 // openCopy opens the copy and reads all of it.
 func openCopy(ctx context.Context, c Config, driver string) (*Tree, error) {
-	db, err := connect(c.Path, driver, "_pragma=cache_size(-1024)&_pragma=synchronous(NORMAL)", 1)
+	db, err := connect(c.Path, driver, "_pragma=cache_size(-1024)&_pragma=synchronous(NORMAL)&_pragma=wal_autocheckpoint(0)", 1)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +100,8 @@ func connect(path, driver, pragmas string, connections int) (*sql.DB, error) {
 	return db, nil
 }
 
-// read reads the copy, believing nothing: pages are read strictly, every hash is
-// computed, and the MAC must be over just these pages, their position and their root.
+// read reads the copy, believing nothing: the MAC must be over just the pages that there
+// are, their position and their root, and every hash is computed again.
 func (t *Tree) read(ctx context.Context) error {
 	if _, err := t.db.ExecContext(ctx, schema); err != nil {
 		return err
@@ -110,10 +110,11 @@ func (t *Tree) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.readPages(ctx); err != nil {
+	pages, err := t.readPages(ctx)
+	if err != nil {
 		return err
 	}
-	if head == nil && len(t.pages) > 0 {
+	if head == nil && len(pages) > 0 {
 		return errors.New("it has pages and no head")
 	}
 	t.readPage, err = t.reads.PrepareContext(ctx, "SELECT data FROM page WHERE id = ?")
@@ -122,6 +123,9 @@ func (t *Tree) read(ctx context.Context) error {
 	}
 	if !hmac.Equal(mac, t.seal.headMAC(t.seal.sum, head)) {
 		return errors.New("it was altered, or written with another key")
+	}
+	if err := t.assemble(pages); err != nil {
+		return err
 	}
 	if root := t.rootHash(); !bytes.Equal(root[:], head[8:]) {
 		return errors.New("its root is another than that of its entries")
@@ -162,15 +166,18 @@ type pageRow struct {
 	data []byte
 }
 
-// pageRead is a page that was read, with its node.
+// pageRead is a page that was read.
 type pageRead struct {
-	node     node
-	contents *contents
-	depth    int
+	page    *page
+	hash    mpt.Hash
+	key     Key // of an entry
+	depth   int
+	entries int
 }
 
-// readPages reads all pages, on all cores: reading an entry costs a few hashes.
-func (t *Tree) readPages(ctx context.Context) error {
+// readPages reads all pages, on all cores: reading an entry costs a few hashes. It keeps
+// the contents of some while the cache has room.
+func (t *Tree) readPages(ctx context.Context) ([]pageRead, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	raw := make(chan []pageRow, 2)
@@ -193,28 +200,26 @@ func (t *Tree) readPages(ctx context.Context) error {
 			}
 		})
 	}
-	go func() { // ends after those that are waited for below
+	go func() { // ends before the loop below does
 		workers.Wait()
 		close(read)
 	}()
+	var all []pageRead
 	for pages := range read { // to the end, whatever happens: nobody is left behind
-		if ctx.Err() != nil {
-			continue
-		}
-		for i := range pages {
-			if err := t.take(&pages[i]); err != nil {
-				cancel(err)
-				break
+		for _, r := range pages {
+			t.seal.sum = t.seal.sum.plus(r.page.digest)
+			t.count(r.page, +1)
+			if t.loaded > t.config.CacheBytes {
+				t.count(r.page, -1)
+				r.page.contents = nil
 			}
 		}
+		all = append(all, pages...)
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	if t.root != nil {
-		t.root.rejoin(0)
-	}
-	return nil
+	return all, nil
 }
 
 // queryPages sends all rows. Of data that is longer than can be there is none, so that
@@ -253,26 +258,25 @@ func (t *Tree) parseAll(rows []pageRow) ([]pageRead, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := &page{row: r.id, digest: t.seal.digestOf(r.id, r.data)}
-		pages = append(pages, pageRead{node{hash: hashOf(c.items), page: p}, c, depth})
+		p := &page{row: r.id, contents: c, digest: t.seal.digestOf(r.id, r.data)}
+		pages = append(pages, pageRead{p, hashOf(c.items), c.items[0].key, depth, len(c.items)})
 	}
 	return pages, nil
 }
 
-// take puts a page that was read into the directory, and keeps its contents while the
-// cache has room.
-func (t *Tree) take(r *pageRead) (err error) {
-	if t.root, err = t.root.graft(&r.node, r.contents.items[0].key, r.depth); err != nil {
-		return err
+// assemble makes the directory of pages that were written with the key.
+func (t *Tree) assemble(pages []pageRead) (err error) {
+	t.pages = make([]*page, 0, len(pages))
+	for _, r := range pages {
+		if t.root, err = t.root.graft(node{hash: r.hash, page: r.page}, r.key, r.depth); err != nil {
+			return err
+		}
+		t.pages = append(t.pages, r.page)
+		t.entries += r.entries
+		t.nextRow = max(t.nextRow, r.page.row+1)
 	}
-	p := r.node.page
-	t.seal.sum = t.seal.sum.plus(p.digest)
-	t.entries += len(r.contents.items)
-	t.pages = append(t.pages, p)
-	t.nextRow = max(t.nextRow, p.row+1)
-	if t.loaded+r.contents.size() <= t.config.CacheBytes {
-		p.contents = r.contents
-		t.count(p, +1)
+	if t.root != nil {
+		t.root.rejoin(0)
 	}
 	return nil
 }

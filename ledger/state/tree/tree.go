@@ -16,7 +16,8 @@ import (
 
 // LeafFunc derives from the stored form of an entry its key and the value that is
 // hashed. It must always give the same, must not keep stored, and is called from
-// several goroutines at once. The value may alias stored.
+// several goroutines at once. The value may alias stored. It is also given bytes that
+// somebody may have altered, and its errors can reach a log.
 type LeafFunc func(stored []byte) (key Key, value []byte, err error)
 
 // Config says where the copy is and how it is kept. The fields without a default are

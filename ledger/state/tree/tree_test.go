@@ -239,6 +239,23 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
+// TestNowhere: a place where there can be no copy is an error, and not thrown away.
+func TestNowhere(t *testing.T) {
+	if _, err := Open(t.Context(), small(filepath.Join(t.TempDir(), "none", "tree.sqlite"))); err == nil {
+		t.Error("a copy in a folder that is not there was opened")
+	}
+	path := filepath.Join(t.TempDir(), "tree.sqlite")
+	mustClose(t, mustOpen(t, small(path)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, small(path)); !errors.Is(err, context.Canceled) {
+		t.Errorf("opened in no time: %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the copy was thrown away: %v", err)
+	}
+}
+
 // TestReadersDuringUpdates reads and proves from other goroutines while the tree
 // changes and is written. Each proof is of some root that the tree had.
 func TestReadersDuringUpdates(t *testing.T) {
