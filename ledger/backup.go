@@ -15,6 +15,7 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/verifier/archive"
 	"github.com/medledger/medledger/verifier/proof"
@@ -26,15 +27,22 @@ import (
 //	log.export   the log up to a checkpoint (verifier/archive): an auditor
 //	             verifies it with medverify audit --export
 //	vault/       the vault's backup (vault.Backup), of that moment or later
+//	vault.keys   its key tree (vault.BackupKeys), of the moment after that
 //
 // It holds none of the secrets: they lie in a folder of their own, are few and
-// small, change only when a key is replaced, and are kept apart from it.
+// small, change only when a key is replaced, and are kept apart from it. With that
+// of the epoch, and nothing else, the keys in a backup open.
 const (
 	manifestFile = "backup.json"
 	exportFile   = "log.export"
 	vaultFolder  = "vault"
 
-	backupFormat = 1
+	vaultKeysFile = "vault.keys"
+
+	// backupEpoch is the name of the key that the keys in a backup are sealed with.
+	backupEpoch = "epoch-1"
+	// In backups of format 1 keys lay with the contents, under the vault's root key.
+	backupFormat = 2
 )
 
 // Manifest says what a backup is of.
@@ -86,6 +94,9 @@ func (l *Ledger) Backup(ctx context.Context, dst string) (*Manifest, error) {
 	if err := l.vault.Backup(ctx, filepath.Join(dst, vaultFolder)); err != nil {
 		return nil, fmt.Errorf("backing up the vault: %w", err)
 	}
+	if err := l.backupKeys(ctx, filepath.Join(dst, vaultKeysFile)); err != nil {
+		return nil, fmt.Errorf("backing up the vault's keys: %w", err)
+	}
 	if err := (disk.OS{}).Rename(export+".tmp", export); err != nil {
 		return nil, fmt.Errorf("backing up the log: %w", err)
 	}
@@ -95,6 +106,37 @@ func (l *Ledger) Backup(ctx context.Context, dst string) (*Manifest, error) {
 		return nil, err
 	}
 	return m, disk.WriteFile(disk.OS{}, filepath.Join(dst, manifestFile), append(raw, '\n'), 0o600)
+}
+
+// backupKeys writes the vault's key tree into a file. A crash leaves the former one,
+// and perhaps a temporary file, which the next backup overwrites.
+func (l *Ledger) backupKeys(ctx context.Context, name string) (err error) {
+	if err := l.makeEpoch(ctx); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = l.vault.BackupKeys(ctx, &pacedFile{File: f}, backupEpoch)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(name+".tmp", name); err != nil {
+		return err
+	}
+	return disk.OS{}.SyncDir(filepath.Dir(name))
+}
+
+// makeEpoch makes the key of the backups' epoch, if it is missing.
+func (l *Ledger) makeEpoch(ctx context.Context) error {
+	if err := l.custody.Create(ctx, backupEpoch); err != nil && !errors.Is(err, custody.ErrExists) {
+		return fmt.Errorf("making the key of backups: %w", err)
+	}
+	return nil
 }
 
 // refuseFolder refuses to back up into the ledger's own folders: a backup shares no

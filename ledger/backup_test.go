@@ -13,7 +13,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger"
-	"github.com/medledger/medledger/ledger/vault"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 // restoredAt restores a backup in a fresh folder, with a copy of the clinic's
@@ -31,11 +31,13 @@ func (c *clinic) restoredAt(backup string, r ledger.Restoration) (ledger.Config,
 func (c *clinic) copySecrets(to string) {
 	c.t.Helper()
 	err := os.CopyFS(to, os.DirFS(c.config.Secrets()))
-	entries, readErr := os.ReadDir(to)
-	err = errors.Join(err, readErr)
-	for _, entry := range entries {
-		err = errors.Join(err, os.Chmod(filepath.Join(to, entry.Name()), 0o600))
-	}
+	err = errors.Join(err, filepath.WalkDir(to, func(path string, d os.DirEntry, err error) error {
+		mode := os.FileMode(0o600)
+		if err == nil && d.IsDir() {
+			mode = 0o700
+		}
+		return errors.Join(err, os.Chmod(path, mode))
+	}))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -230,7 +232,7 @@ func TestBadBackups(t *testing.T) {
 	for name, spoil := range map[string]func(dir string) error{
 		"unfinished": func(dir string) error { return os.Remove(filepath.Join(dir, "backup.json")) },
 		"newer format": func(dir string) error {
-			return replace(filepath.Join(dir, "backup.json"), `"format": 1`, `"format": 2`)
+			return replace(filepath.Join(dir, "backup.json"), `"format": 2`, `"format": 3`)
 		},
 		"foreign": func(dir string) error {
 			return replace(filepath.Join(dir, "backup.json"), origin, "other.example/ledger")
@@ -322,7 +324,7 @@ func TestBackupHoldsNoSecret(t *testing.T) {
 		secrets = append(secrets, bytes.TrimSpace(raw))
 		return err
 	})
-	if err != nil || len(secrets) != 5 {
+	if err != nil || len(secrets) != 6 {
 		t.Fatalf("%d secrets, %v", len(secrets), err)
 	}
 	for _, dir := range []string{backup, c.config.Dir} {
@@ -347,17 +349,17 @@ func TestBackupHoldsNoSecret(t *testing.T) {
 	if _, err := ledger.Restore(t.Context(), without, backup, ledger.Restoration{NothingNewer: true}); err == nil || !strings.Contains(err.Error(), "--custody") {
 		t.Errorf("restored without the secrets: %v", err)
 	}
-	// With another vault's key it is as good as nothing.
+	// With another ledger's key of the epoch it is as good as nothing.
 	other := newClinic(t)
 	c.copySecrets(without.Custody)
-	key, err := os.ReadFile(filepath.Join(other.config.Secrets(), "vault.key"))
+	key, err := os.ReadFile(filepath.Join(other.config.Secrets(), "keys", "epoch-1.key"))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(without.Custody, "vault.key"), key, 0o600)
+		err = os.WriteFile(filepath.Join(without.Custody, "keys", "epoch-1.key"), key, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ledger.Restore(t.Context(), without, backup, ledger.Restoration{NothingNewer: true}); !errors.Is(err, vault.ErrRootKey) {
+	if _, err := ledger.Restore(t.Context(), without, backup, ledger.Restoration{NothingNewer: true}); !errors.Is(err, custody.ErrSealed) {
 		t.Errorf("restored with another key: %v", err)
 	}
 }

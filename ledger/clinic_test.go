@@ -16,6 +16,8 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/receipt"
@@ -79,6 +81,17 @@ func newClinic(t testing.TB) *clinic {
 	c.care = relationship(c.must(c.OpenCare(t.Context(), c.clerk, ledger.Care{Patient: c.subject, Member: c.nurse.Actor})))
 	c.appointment = appointment(c.must(c.AppointProxy(t.Context(), c.clerk, c.fullProxy(c.subject))))
 	return c
+}
+
+// vaultConfig opens the vault past the ledger, which must be closed.
+func (c *clinic) vaultConfig() vault.Config {
+	c.t.Helper()
+	f := ledger.FolderAt(c.config.Dir)
+	keys, err := custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return vault.Config{Dir: f.Vault(), Custody: keys, Register: f.Register(), Logger: slog.New(slog.DiscardHandler)}
 }
 
 // staff registers everybody but the patient.

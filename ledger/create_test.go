@@ -63,11 +63,12 @@ func TestNewFolder(t *testing.T) {
 
 func secretsOf(t *testing.T, f ledger.Folder) []string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(f.Custody, "*"))
-	if err != nil || len(names) != 5 {
-		t.Fatalf("the secrets are %v, %v", names, err)
+	names, err1 := filepath.Glob(filepath.Join(f.Custody, "*.*"))
+	keys, err2 := filepath.Glob(filepath.Join(f.RootKeys(), "*"))
+	if err := errors.Join(err1, err2); err != nil || len(names) != 4 || len(keys) != 2 {
+		t.Fatalf("the secrets are %v and %v, %v", names, keys, err)
 	}
-	return names
+	return append(names, keys...)
 }
 
 func TestCreateRefuses(t *testing.T) {

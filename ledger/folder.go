@@ -70,8 +70,12 @@ func (f Folder) StateCopy() string { return f.path("access.sqlite") }
 // AdminToken is the file with the first administrator's token.
 func (f Folder) AdminToken() string { return f.path("admin.token") }
 
-// RootKey is the file with the vault's root key.
-func (f Folder) RootKey() string { return filepath.Join(f.Custody, vaultKeyFile) }
+// RootKeys is where the vault's root keys are, and those of backups' epochs, as long as
+// their custody is a folder.
+func (f Folder) RootKeys() string { return filepath.Join(f.Custody, "keys") }
+
+// Register is the file in which the vault registers what it destroyed.
+func (f Folder) Register() string { return filepath.Join(f.Custody, "destroyed.register") }
 
 // markerFile says that the folder is a ledger's, and of which format.
 const markerFile = "medledger.json"
@@ -80,7 +84,8 @@ func (f Folder) marker() string { return f.path(markerFile) }
 
 // folderFormat is the format of the data folder that this program writes. In format
 // 1 the secrets lay in the data folder, and the vault had no keys of records; in
-// format 2 there was no state log, and the vault had no tree of keys.
+// format 2 there was no state log, and the vault had no key tree, but one root key in
+// a file.
 const folderFormat = 3
 
 type marker struct {

@@ -19,7 +19,6 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
-	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/state"
 	"github.com/medledger/medledger/verifier/statement"
@@ -32,12 +31,13 @@ import (
 //	statement-KID.pem    signs statements (Ed25519, PKCS #8); KID in hex
 //	commands.key         derives event ids from idempotency keys, and the key that
 //	                     authenticates the copy of the state (HMAC-SHA256)
-//	vault.key            wraps the keys of the vault
+//	keys/                the root key of the vault's key tree, and those of backups
+//	                     (ledger/custody)
+//	destroyed.register   what the vault destroyed, so that a restoration does so again
 const (
 	logKeyFile      = "log.key"
 	stateKeyFile    = "state.key"
 	commandsKeyFile = "commands.key"
-	vaultKeyFile    = "vault.key"
 )
 
 // keys are a ledger's secrets, except the vault's.
@@ -67,9 +67,6 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 	}
 	if err := createCommandsKey(f, fsys, random); err != nil {
 		return fmt.Errorf("making the key of idempotent commands: %w", err)
-	}
-	if err := vault.CreateRootKey(fsys, f.RootKey(), random); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("making the vault's key: %w", err)
 	}
 	existing, err := statementKeys(f, fsys)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/state"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
@@ -126,6 +127,7 @@ type Ledger struct {
 	store   *segment.Store
 	log     *tlog.Log
 	vault   *vault.Vault
+	custody custody.Custody // of the vault's root key
 
 	standing *state.State // where every record stands; the commit stage's, but for reading
 	serving  atomic.Bool  // the stages run
@@ -243,6 +245,9 @@ func (l *Ledger) closeParts() error {
 	}
 	if l.vault != nil {
 		errs = append(errs, l.vault.Close())
+	}
+	if l.custody != nil {
+		errs = append(errs, l.custody.Close())
 	}
 	if l.log != nil {
 		errs = append(errs, l.log.Close())

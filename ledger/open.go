@@ -12,6 +12,8 @@ import (
 
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/custody/token"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/access"
@@ -136,10 +138,32 @@ func (l *Ledger) openVault(ctx context.Context) (err error) {
 	if !there && l.opening != creating {
 		return fmt.Errorf("%s: %w", l.folder.Vault(), ErrNoVault)
 	}
-	if l.vault, err = vault.Open(ctx, vaultConfig(l.folder, l.config)); err != nil {
+	if l.custody, err = openCustody(ctx, l.folder, l.config); err != nil {
+		return err
+	}
+	if l.opening == creating {
+		// So that a copy of the secrets that is taken now opens every backup.
+		if err := l.makeEpoch(ctx); err != nil {
+			return err
+		}
+	}
+	if l.vault, err = vault.Open(ctx, vaultConfig(l.folder, l.config, l.custody)); err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
 	return nil
+}
+
+// openCustody opens the custody of the vault's root key, which the caller closes.
+func openCustody(ctx context.Context, f Folder, c Config) (keys custody.Custody, err error) {
+	if c.Token.Socket != "" {
+		keys, err = token.Dial(ctx, token.Config{Socket: c.Token.Socket, ServerUIDs: []uint32{c.Token.User}})
+	} else {
+		keys, err = custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys(), FS: c.FS, Random: c.Random})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the custody of the vault's root key: %w", err)
+	}
+	return keys, nil
 }
 
 func storeConfig(f Folder, c Config, signed uint64) segment.Config {
@@ -153,8 +177,8 @@ func logConfig(f Folder, c Config, k *keys, s *segment.Store) tlog.Config {
 	}
 }
 
-func vaultConfig(f Folder, c Config) vault.Config {
-	return vault.Config{Dir: f.Vault(), RootKeyFile: f.RootKey(), FS: c.FS, Random: c.Random, Logger: c.Logger}
+func vaultConfig(f Folder, c Config, keys custody.Custody) vault.Config {
+	return vault.Config{Dir: f.Vault(), Custody: keys, Register: f.Register(), FS: c.FS, Random: c.Random, Logger: c.Logger}
 }
 
 // signedSize is the size of the last checkpoint that was signed, below which the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -274,10 +273,7 @@ func TestOrphanDocuments(t *testing.T) {
 	c := newClinic(t)
 	id := identifiers()
 	c.close()
-	v, err := vault.Open(t.Context(), vault.Config{
-		Dir:         ledger.FolderAt(c.config.Dir).Vault(),
-		RootKeyFile: ledger.FolderAt(c.config.Dir).RootKey(), Logger: slog.New(slog.DiscardHandler),
-	})
+	v, err := vault.Open(t.Context(), c.vaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,10 +290,7 @@ func TestOrphanDocuments(t *testing.T) {
 		t.Errorf("an identifier of a registration that never happened: %v", err)
 	}
 	c.close()
-	if v, err = vault.Open(t.Context(), vault.Config{
-		Dir:         ledger.FolderAt(c.config.Dir).Vault(),
-		RootKeyFile: ledger.FolderAt(c.config.Dir).RootKey(), Logger: slog.New(slog.DiscardHandler),
-	}); err != nil {
+	if v, err = vault.Open(t.Context(), c.vaultConfig()); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []vault.Place{identity, account} {

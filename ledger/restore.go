@@ -127,7 +127,7 @@ func restoreInto(ctx context.Context, config Config, m *Manifest, src string, ex
 	if err := putStateLog(ctx, config, m.Origin, exported); err != nil {
 		return fmt.Errorf("putting the state log back: %w", err)
 	}
-	if err := vault.Restore(ctx, vaultConfig(f, config), filepath.Join(src, vaultFolder)); err != nil {
+	if err := restoreVault(ctx, config, src); err != nil {
 		return fmt.Errorf("putting the vault back: %w", err)
 	}
 	if err := disk.WriteFile(config.FS, f.VerifierKey(), []byte(p.vkey+"\n"), 0o644); err != nil {
@@ -167,6 +167,22 @@ func putStateLog(ctx context.Context, config Config, origin string, exported *ar
 		return err
 	}
 	return state.Put(ctx, config.FS, f.State(), verifier, exported.State())
+}
+
+// restoreVault joins the contents of a backup with its keys.
+func restoreVault(ctx context.Context, config Config, src string) (err error) {
+	f := config.folder()
+	custody, err := openCustody(ctx, f, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, custody.Close()) }()
+	keys, err := os.Open(filepath.Join(src, vaultKeysFile))
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	return vault.Restore(ctx, vaultConfig(f, config, custody), vault.Source{Contents: filepath.Join(src, vaultFolder), Keys: keys})
 }
 
 // putEvents appends the statements of an export to a new event store.

@@ -14,10 +14,11 @@ import (
 )
 
 // Upgrade brings a data folder of format 1 or 2 up to date: secrets that lie in it
-// move into a folder of their own, the vault gets a tree of keys, and the ledger a
-// state log, which the next Open announces and begins. Events are never rewritten. It
-// does nothing to a folder that is up to date, and reports whether it did something.
-// The ledger must not be open.
+// move into a folder of their own; the vault gets a key tree, for which its former root
+// key is destroyed: take a backup afterwards, for earlier ones cannot be restored; and
+// the ledger gets a state log, which the next Open announces and begins. Events are
+// never rewritten. It does nothing to a folder that is up to date, and reports whether it
+// did something. The ledger must not be open.
 //
 // Whatever interrupts it, the folder is of the old format or of the new one, and
 // calling it again completes it: copies are made and synced first, then the folder
@@ -45,7 +46,7 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 		if err := createStateKey(f, config.FS, config.Random, origin); err != nil {
 			return false, err
 		}
-		if err := vault.Upgrade(ctx, vaultConfig(f, config)); err != nil {
+		if err := upgradeVault(ctx, f, config); err != nil {
 			return false, fmt.Errorf("bringing the vault up to date: %w", err)
 		}
 		// Crash before: the old folder, with copies beside it. Crash after: the new
@@ -58,10 +59,40 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 	return old || removed, err
 }
 
+// upgradeVault gives the vault a key tree, and destroys the key that its keys were
+// wrapped with, wherever a format had it.
+func upgradeVault(ctx context.Context, f Folder, config Config) (err error) {
+	custody, err := openCustody(ctx, f, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, custody.Close()) }()
+	places := []string{filepath.Join(f.oldKeys(), vaultKeyFile), filepath.Join(f.Custody, vaultKeyFile)}
+	key := places[0]
+	if there, err := present(config.FS, key); err != nil {
+		return err
+	} else if !there {
+		key = places[1]
+	}
+	if err := vault.Upgrade(ctx, vaultConfig(f, config, custody), key); err != nil {
+		return err
+	}
+	for _, place := range places {
+		if err := wipe(config.FS, place); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the vault's former root key; remove %s by hand: %w", place, err)
+		}
+	}
+	return nil
+}
+
+// vaultKeyFile is the file of the vault's root key in formats 1 and 2.
+const vaultKeyFile = "vault.key"
+
 // oldKeys is where format 1 kept the secrets.
 func (f Folder) oldKeys() string { return f.path("keys") }
 
-// moveSecrets copies the secrets of format 1 into their own folder, durably.
+// moveSecrets copies the secrets of format 1 into their own folder, durably, but for
+// the vault's root key, which will be destroyed.
 func moveSecrets(f Folder, fsys disk.FS) error {
 	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
 		return err
@@ -74,6 +105,9 @@ func moveSecrets(f Folder, fsys disk.FS) error {
 		return err
 	}
 	for _, entry := range entries {
+		if entry.Name() == vaultKeyFile {
+			continue
+		}
 		raw, err := disk.ReadFile(fsys, filepath.Join(f.oldKeys(), entry.Name()))
 		if err != nil {
 			return err

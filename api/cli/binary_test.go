@@ -252,7 +252,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 	// The secrets stay at home.
-	for _, key := range []string{"log.key", "state.key", "vault.key", "commands.key"} {
+	for _, key := range []string{"log.key", "state.key", "keys/epoch-1.key", "commands.key"} {
 		secret, err := os.ReadFile(filepath.Join(dir+".custody", key))
 		if err != nil {
 			t.Fatal(err)

@@ -23,13 +23,13 @@ const (
 	documentPage = 32
 )
 
-// Backup writes everything of the vault but the root key to a folder, made if
-// missing, from which Restore makes a vault. It runs beside other calls: what
-// was put before it began is in the backup, unless it was discarded or destroyed
-// meanwhile. Contents that the folder has from an earlier Backup are not copied
-// again; what the vault has no longer is removed from it. A backup keeps the
-// keys of what is destroyed after it: whoever restores one destroys again what
-// the log says, as the ledger does when it opens.
+// Backup writes the ciphertext of the vault to a folder, made if missing, from which
+// Restore makes a vault with the keys that BackupKeys has written: contents, and rows
+// without keys. It may be kept for as long as one likes: of what is destroyed after
+// it, it says nothing once no backup of keys opens that has its key. It runs beside
+// other calls: what was put before it began is in the backup, unless it was discarded
+// or destroyed meanwhile. Contents that the folder has from an earlier Backup are not
+// copied again; what the vault has no longer is removed from it.
 //
 // Crash, at any moment: the backup that was in the folder before, or the new one
 // once its rows have their name; and perhaps files of neither, which the next
@@ -64,7 +64,6 @@ type backup struct {
 	ctx      context.Context // of the one call that backup lives in
 	copier   copier
 	dst      string
-	upToSlot slot
 	upTo     serial
 	segments map[uint32]int64         // how much of each is in the backup
 	large    map[versionName]struct{} // what is
@@ -84,7 +83,7 @@ func (b *backup) run() error {
 	// The rows come first, as a number: whatever they are, their contents are
 	// durable, and those in segments lie before the segments' ends.
 	var err error
-	if b.upToSlot, b.upTo, err = lastRows(b.ctx, b.v.keys.reader); err != nil {
+	if _, b.upTo, err = lastRows(b.ctx, b.v.keys.reader); err != nil {
 		return fmt.Errorf("counting rows: %w", err)
 	}
 	if err := b.copySegments(); err != nil {
@@ -133,8 +132,8 @@ func (b *backup) copySegments() error {
 }
 
 // writeRows writes and syncs the rows' file. Versions and documents come before
-// their keys, and keys before tombstones: what is destroyed meanwhile is
-// missing, or has no key, or has a tombstone.
+// owners and tombstones: what is destroyed meanwhile is missing, or has no owner, or
+// has a tombstone.
 func (b *backup) writeRows(path string) (err error) {
 	f, err := b.v.cfg.FS.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -146,17 +145,13 @@ func (b *backup) writeRows(path string) (err error) {
 		}
 		err = errors.Join(err, f.Close())
 	}()
-	if b.rows, err = newEntryWriter(f); err != nil {
+	if b.rows, err = newEntryWriter(f, rowsFormat); err != nil {
 		return err
 	}
-	check := entry{kind: entryCheck}
-	if err := b.v.keys.reader.QueryRowContext(b.ctx, "SELECT value FROM meta WHERE name = 'key-check'").Scan(&check.bytes); err != nil {
-		return fmt.Errorf("reading the key check: %w", err)
-	}
-	if err := b.rows.write(check); err != nil {
+	if err := b.rows.write(entry{kind: entryVault, vaults: b.v.keys.tree.lineage()}); err != nil {
 		return err
 	}
-	for _, part := range []func() error{b.versions, b.documents, b.terms, b.owners, b.keys, b.tombstones} {
+	for _, part := range []func() error{b.versions, b.documents, b.terms, b.owners, b.tombstones} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -239,34 +234,15 @@ func (b *backup) terms() error {
 }
 
 func (b *backup) owners() error {
-	const query = "SELECT kind, owner, key FROM owners WHERE (kind, owner) > (?, ?) ORDER BY kind, owner LIMIT ?"
+	const query = "SELECT kind, owner, key, proof FROM owners WHERE (kind, owner) > (?, ?) ORDER BY kind, owner LIMIT ?"
 	var after keyName
 	return b.pages(backupPage, func() (string, []any) { return query, []any{int64(after.kind), after.owner[:]} },
 		func(rows *sql.Rows) (e entry, err error) {
 			e.kind = entryOwner
-			err = rows.Scan(&e.name.kind, (*idColumn)(&e.name.owner), &e.slot)
+			err = rows.Scan(&e.name.kind, (*idColumn)(&e.name.owner), &e.slot, &e.bytes)
 			after = e.name
 			return e, err
-		}, func(e entry) (bool, error) { return e.slot <= b.upToSlot, nil })
-}
-
-func (b *backup) keys() error {
-	const query = "SELECT slot, name, wrapped FROM keys WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?"
-	after := slot(0)
-	return b.pages(backupPage, func() (string, []any) { return query, []any{int64(after), int64(b.upToSlot)} },
-		func(rows *sql.Rows) (e entry, err error) {
-			e.kind = entryKey
-			var name []byte
-			if err = rows.Scan(&e.slot, &name, &e.bytes); err == nil && len(name) != keyNameSize {
-				err = fmt.Errorf("the key in slot %d has a name of %d bytes: restore %s from its backup", e.slot, len(name), keysFile)
-			}
-			if err == nil {
-				f := fields{name}
-				e.name = f.name()
-			}
-			after = e.slot
-			return e, err
-		}, func(e entry) (bool, error) { return e.name != keyName{}, nil })
+		}, nil)
 }
 
 func (b *backup) tombstones() error {

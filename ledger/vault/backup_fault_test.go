@@ -35,13 +35,11 @@ func TestFaultsOfBackup(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/call%d", effect, n), func(t *testing.T) {
 				fsys, v, e := faultyVault(t)
 				dst := filepath.Join(filepath.Dir(v.cfg.Dir), "backup")
-				if err := v.Backup(ctx, dst); err != nil {
-					t.Fatal(err)
-				}
+				mustBackup(t, v, dst)
 				before := estate{records: e.records, documents: e.documents}
 				e.add(t, v, 1)
 				fsys.FailCall(n, effect)
-				err := v.Backup(ctx, dst)
+				err := backUp(v, dst)
 				done = !fsys.Failed()
 				fsys.FailNone()
 				if done && err != nil {
@@ -57,9 +55,7 @@ func TestFaultsOfBackup(t *testing.T) {
 				fsys.Crash(disktest.LoseAll, nil)
 				want.judge(t, restoredOn(t, fsys, v, dst, "after"))
 				v = openVault(t, v.cfg)
-				if err := v.Backup(ctx, dst); err != nil {
-					t.Fatal(err)
-				}
+				mustBackup(t, v, dst)
 				e.judge(t, restoredOn(t, fsys, v, dst, "again"))
 			})
 			if t.Failed() {
@@ -77,7 +73,7 @@ func restoredOn(t *testing.T, fsys *disktest.FS, v *Vault, src, name string) *Va
 	if err := os.Mkdir(cfg.Dir, 0o700); err != nil { // SQLite's
 		t.Fatal(err)
 	}
-	if err := Restore(ctx, cfg, src); err != nil {
+	if err := restoreOn(fsys, cfg, src, noHook); err != nil {
 		t.Fatal(err)
 	}
 	return openVault(t, cfg)
@@ -89,9 +85,7 @@ func restoredOn(t *testing.T, fsys *disktest.FS, v *Vault, src, name string) *Va
 func TestFaultsOfRestore(t *testing.T) {
 	fsys, v, e := faultyVault(t)
 	src := filepath.Join(filepath.Dir(v.cfg.Dir), "backup")
-	if err := v.Backup(ctx, src); err != nil {
-		t.Fatal(err)
-	}
+	mustBackup(t, v, src)
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +95,7 @@ func TestFaultsOfRestore(t *testing.T) {
 		if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		err := restore(ctx, cfg, src, hook)
+		err := restoreOn(fsys, cfg, src, hook)
 		fsys.FailNone()
 		fsys.Crash(disktest.LoseAll, nil)
 		if err != nil {
@@ -124,7 +118,7 @@ func TestFaultsOfRestore(t *testing.T) {
 			if !marked { // it never began, or it was complete
 				return err
 			}
-			if err := Restore(ctx, cfg, src); err != nil {
+			if err := restoreOn(fsys, cfg, src, noHook); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 // estate is what a vault holds that is backed up.
@@ -77,11 +79,58 @@ func (e *estate) judge(t testing.TB, v *Vault) {
 	}
 }
 
+// keysOf is where the tests keep the keys of a backup in a folder.
+func keysOf(dst string) string { return dst + ".keys" }
+
+// backUp backs up both sides, the keys last.
+func backUp(v *Vault, dst string) error {
+	if err := v.Backup(ctx, dst); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := v.BackupKeys(ctx, &b, epoch); err != nil {
+		return err
+	}
+	return disk.WriteFile(v.cfg.FS, keysOf(dst), b.Bytes(), 0o600)
+}
+
+func mustBackup(t testing.TB, v *Vault, dst string) {
+	t.Helper()
+	if err := backUp(v, dst); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restoreOn restores what backUp wrote on a file system.
+func restoreOn(fsys disk.FS, cfg Config, src string, hook stepHook) error {
+	b, err := disk.ReadFile(fsys, keysOf(src))
+	if err != nil {
+		return err
+	}
+	return restore(ctx, cfg, Source{Contents: src, Keys: bytes.NewReader(b)}, hook)
+}
+
+// elsewhere is a Config of another folder, with a custody that has the epoch's key
+// alone: the first destruction in a restored vault ends the one that was backed up.
+func elsewhere(t testing.TB, cfg Config) Config {
+	t.Helper()
+	dir, key := t.TempDir(), epoch+".key"
+	if err := os.MkdirAll(filepath.Join(dir, "custody", "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "custody", "keys", key), mustReadFile(t, filepath.Join(custodyDir(cfg), key)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir = filepath.Join(dir, "restored")
+	cfg.Custody = openCustody(t, disk.OS{}, custodyDir(cfg))
+	return cfg
+}
+
 // restored makes a vault of a backup, in a new folder.
 func restored(t testing.TB, cfg Config, src string) *Vault {
 	t.Helper()
-	cfg.Dir = filepath.Join(t.TempDir(), "restored")
-	if err := Restore(ctx, cfg, src); err != nil {
+	cfg = elsewhere(t, cfg)
+	if err := restoreOn(disk.OS{}, cfg, src, noHook); err != nil {
 		t.Fatal(err)
 	}
 	return openVault(t, cfg)
@@ -101,9 +150,7 @@ func TestBackupAndRestore(t *testing.T) {
 	e.add(t, v, 5)
 	e.destroy(t, v)
 	for range 3 {
-		if err := v.Backup(ctx, dst); err != nil {
-			t.Fatal(err)
-		}
+		mustBackup(t, v, dst)
 		back := restored(t, cfg, dst)
 		e.judge(t, back)
 		// Nothing is left behind of what was destroyed, and the vault is a whole
@@ -117,21 +164,35 @@ func TestBackupAndRestore(t *testing.T) {
 		if n, err := back.Collect(ctx, keepVersions(func(events.ID, uint32) bool { return true })); err != nil {
 			t.Errorf("collected %d, %v", n, err)
 		}
-		var keys int
-		if err := back.keys.conn.QueryRowContext(ctx, "SELECT count(*) FROM keys k WHERE name <> zeroblob(17) AND NOT EXISTS (SELECT 1 FROM versions WHERE key = k.slot) AND NOT EXISTS (SELECT 1 FROM owners WHERE key = k.slot)").Scan(&keys); err != nil || keys != 0 {
-			t.Errorf("%d keys that nothing lies under, %v", keys, err)
+		if n := idleKeys(t, back); n != 0 {
+			t.Errorf("%d keys that nothing lies under", n)
 		}
 		e.add(t, v, 2)
 		e.destroy(t, v)
 	}
 	// A restored vault is asked about everything again.
-	if err := v.Backup(ctx, dst); err != nil {
-		t.Fatal(err)
-	}
+	mustBackup(t, v, dst)
 	back := restored(t, cfg, dst)
 	if n, err := back.Collect(ctx, Keep{func(events.ID, uint32) bool { return false }, func(Place) bool { return false }}); err != nil || n < 2*len(e.records)+len(e.documents) {
 		t.Errorf("collected %d, %v", n, err)
 	}
+}
+
+// idleKeys counts the keys in a tree that nothing lies under.
+func idleKeys(t testing.TB, v *Vault) (n int) {
+	t.Helper()
+	err := walkTree(ctx, v.keys.reader, v.cfg.Custody, func(s slot, _ *[keySize]byte) error {
+		var used bool
+		err := v.keys.reader.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM versions WHERE key = ?1) OR EXISTS (SELECT 1 FROM owners WHERE key = ?1)", int64(s)).Scan(&used)
+		if !used {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestBackupIsIncremental: what is there is not written again, what the vault no
@@ -142,9 +203,7 @@ func TestBackupIsIncremental(t *testing.T) {
 	dst := t.TempDir()
 	var e estate
 	e.add(t, v, 6)
-	if err := v.Backup(ctx, dst); err != nil {
-		t.Fatal(err)
-	}
+	mustBackup(t, v, dst)
 	old := time.Now().Add(-time.Hour)
 	for path := range everyFile(t, dst) {
 		if err := os.Chtimes(path, old, old); err != nil {
@@ -161,9 +220,7 @@ func TestBackupIsIncremental(t *testing.T) {
 	if err := os.WriteFile(largePath(dst, e.records[2], 2)+copySuffix, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Backup(ctx, dst); err != nil {
-		t.Fatal(err)
-	}
+	mustBackup(t, v, dst)
 	var written []string
 	for path := range everyFile(t, dst) {
 		info, err := os.Stat(path)
@@ -229,9 +286,7 @@ func TestBackupBesideEverything(t *testing.T) {
 	}
 	dst := t.TempDir()
 	for range 5 {
-		if err := v.Backup(ctx, dst); err != nil {
-			t.Fatal(err)
-		}
+		mustBackup(t, v, dst)
 		back := restored(t, cfg, dst)
 		e.judge(t, back)
 		judgeWhole(t, back)
@@ -270,22 +325,37 @@ func judgeWhole(t *testing.T, v *Vault) {
 	}
 }
 
+func mustReadFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	cfg := smallSegments(t)
 	v := openVault(t, cfg)
 	src := t.TempDir()
 	var e estate
 	e.add(t, v, 2)
-	if err := v.Backup(ctx, src); err != nil {
-		t.Fatal(err)
-	}
-	wantErr(t, Restore(ctx, cfg, src), fs.ErrExist)
+	mustBackup(t, v, src)
+	wantErr(t, restoreOn(disk.OS{}, cfg, src, noHook), fs.ErrExist)
 	mustRead(t, v, e.records[0], 1, pattern(300))
 
 	other := newConfig(t)
-	wantErr(t, Restore(ctx, other, src), ErrRootKey)
-	other.RootKeyFile = cfg.RootKeyFile
-	wantErr(t, Restore(ctx, other, t.TempDir()), ErrBackup)
+	wantErr(t, restoreOn(disk.OS{}, other, src, noHook), custody.ErrSealed)
+	if err := other.Custody.Destroy(ctx, epoch); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, restoreOn(disk.OS{}, other, src, noHook), custody.ErrNoKey)
+	other = elsewhere(t, cfg)
+	nothing := t.TempDir()
+	if err := os.WriteFile(keysOf(nothing), mustReadFile(t, keysOf(src)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, restoreOn(disk.OS{}, other, nothing, noHook), ErrBackup)
 	if there, err := Exists(other.Dir); there || err != nil {
 		t.Errorf("a refused restoration left a vault: %v", err)
 	}
@@ -304,7 +374,7 @@ func TestRestoreRefuses(t *testing.T) {
 		if err := os.WriteFile(rows, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := Restore(ctx, other, src); !errors.Is(err, ErrBackup) {
+		if err := restoreOn(disk.OS{}, other, src, noHook); !errors.Is(err, ErrBackup) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -315,20 +385,20 @@ func TestRestoreRefuses(t *testing.T) {
 	// until the content is there.
 	for name, path := range map[string]string{"large": largePath(src, e.records[1], 2), "segment": filepath.Join(segmentsDir(src), segmentName(1))} {
 		put := rewrite(t, path, func(b []byte) []byte { return b[:len(b)-1] })
-		wantErr(t, Restore(ctx, other, src), ErrBackup)
+		wantErr(t, restoreOn(disk.OS{}, other, src, noHook), ErrBackup)
 		put()
 		moved := path + ".moved"
 		if err := os.Rename(path, moved); err != nil {
 			t.Fatal(err)
 		}
-		wantErr(t, Restore(ctx, other, src), ErrBackup)
+		wantErr(t, restoreOn(disk.OS{}, other, src, noHook), ErrBackup)
 		_, err := Open(ctx, other)
 		wantErr(t, err, ErrUnfinished)
 		if err := os.Rename(moved, path); err != nil {
 			t.Fatal(err, name)
 		}
 	}
-	if err := Restore(ctx, other, src); err != nil {
+	if err := restoreOn(disk.OS{}, other, src, noHook); err != nil {
 		t.Fatal(err)
 	}
 	e.judge(t, openVault(t, other))
@@ -347,9 +417,7 @@ func TestBackupLeavesOutWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	dst := t.TempDir()
-	if err := v.Backup(ctx, dst); err != nil {
-		t.Fatal(err)
-	}
+	mustBackup(t, v, dst)
 	back := restored(t, cfg, dst)
 	mustRead(t, back, lost, 1, pattern(300))
 	_, err := back.Get(ctx, lost, 2)

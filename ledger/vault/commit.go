@@ -56,7 +56,13 @@ type step int
 const (
 	stepWrite      step = iota // the rows of a batch, inside the transaction
 	stepCommit                 // COMMIT
-	stepCheckpoint             // completing a destruction in the keyring
+	stepRoot                   // the root key of the next generation
+	stepStage                  // its nodes, beside those of the last one
+	stepVerify                 // reading them back
+	stepRegister               // registering what is destroyed
+	stepGeneration             // making them count
+	stepRetire                 // destroying the former root key
+	stepTruncate               // truncating the write-ahead log
 	stepBuild                  // building the key database of an upgrade or a restoration
 	stepAside                  // renaming the old key database
 	stepSwap                   // renaming the new key database to its name
@@ -151,9 +157,11 @@ func (v *Vault) commit(batch []*request) error {
 	written := v.writeSegment(batch)
 	err := v.commitRows(ctx, batch, written)
 	if err != nil {
+		v.keys.tree.reload(ctx)
 		answer(batch, fmt.Errorf("%w: %w", ErrStopped, err))
 		return err
 	}
+	v.keys.tree.release()
 	var puts, destroys []*request
 	for _, r := range batch {
 		if r.op == opDestroy {
@@ -166,10 +174,14 @@ func (v *Vault) commit(batch []*request) error {
 	if len(destroys) == 0 {
 		return nil
 	}
-	// Crash before: the tombstone is durable and closes the record; what the
-	// keyring still has of the keys goes with the next Open. Crash after: the
-	// keys are gone.
-	err = v.keys.hook.do(stepCheckpoint, func() error { return v.keys.ring.complete(ctx) })
+	// Crash before, or in it: the tombstone is durable and closes the record, and
+	// what is pending the next Open completes. Crash after: the keys are gone.
+	err = v.keys.tree.complete(ctx, false)
+	if errors.Is(err, errUnsure) || errors.Is(err, ErrUnverified) {
+		v.keys.tree.reload(ctx)
+		answer(destroys, fmt.Errorf("destruction is committed but not complete: %w: %w", ErrStopped, err))
+		return err
+	}
 	if err != nil {
 		err = fmt.Errorf("destruction is committed but not complete, destroy it again: %w", err)
 	}
@@ -206,6 +218,9 @@ func (v *Vault) commitRows(ctx context.Context, batch []*request, written func()
 	_, err := k.write.begin.ExecContext(ctx)
 	if err == nil {
 		err = k.hook.do(stepWrite, func() error { return v.applyAll(ctx, batch) })
+	}
+	if err == nil {
+		err = k.flush(ctx)
 	}
 	if err = errors.Join(err, written()); err == nil {
 		err = k.hook.do(stepCommit, func() error {

@@ -124,29 +124,33 @@ func (v *Vault) commitDocument(ctx context.Context, use *reader, req *request, p
 func (v *Vault) keyToPut(ctx context.Context, use *reader, req *request) (key *[keySize]byte, err error) {
 	name := req.doc.place.name()
 	req.fresh, req.key = nil, 0
-	s, wrapped, err := v.keys.lookupKey(ctx, name)
+	var opened [keySize]byte
+	err = retryKey(func() (s slot, err error) {
+		var proof []byte
+		if s, proof, err = v.keys.lookupKey(ctx, name); err == nil {
+			req.key = s
+			opened, err = v.openNamed(ctx, use, s, proof)
+		}
+		return s, err
+	})
 	if errors.Is(err, ErrNotFound) {
+		req.key = 0
 		req.fresh, err = newKeyBytes(v.cfg.Random)
 		return req.fresh, err
 	}
 	if err != nil {
-		return nil, err
-	}
-	req.key = s
-	opened, err := v.openNamed(use, s, wrapped)
-	if err != nil {
-		return nil, &CorruptError{Document: req.doc.place, Err: err}
+		return nil, use.unopenedDocument(req.doc.place, err)
 	}
 	return &opened, nil
 }
 
 // openNamed opens the key of use's name, and remembers it unless the key was
 // destroyed meanwhile.
-func (v *Vault) openNamed(use *reader, s slot, wrapped []byte) (key [keySize]byte, err error) {
+func (v *Vault) openNamed(ctx context.Context, use *reader, s slot, proof []byte) (key [keySize]byte, err error) {
 	if key, ok := v.named.get(use.name, s); ok {
 		return key, nil
 	}
-	if key, err = v.keys.ring.open(s, use.name, wrapped); err != nil {
+	if key, err = v.keys.namedKey(ctx, use.name, s, proof); err != nil {
 		return key, err
 	}
 	// A destruction ends use first and then empties the cache.
@@ -156,6 +160,34 @@ func (v *Vault) openNamed(use *reader, s slot, wrapped []byte) (key [keySize]byt
 		v.named.put(use.name, s, &key)
 	}
 	return key, nil
+}
+
+// retryKey looks up a slot and opens its key, again if the slot is empty. Where a
+// row was read just before its key was destroyed or discarded, the next look finds
+// another slot, or none.
+func retryKey(try func() (slot, error)) error {
+	for last := slot(0); ; {
+		s, err := try()
+		if !errors.Is(err, errNoKey) || s == last {
+			return err
+		}
+		last = s
+	}
+}
+
+// unopenedDocument answers why a document's key did not open.
+func (r *reader) unopenedDocument(p Place, err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.err
+	}
+	for _, answer := range []error{ErrNotFound, ErrDestroyed, errUnread, errLookup} {
+		if errors.Is(err, answer) {
+			return err
+		}
+	}
+	return &CorruptError{Document: p, Err: err}
 }
 
 // Document returns a document. Errors: ErrNotFound, ErrDestroyed, ErrClosed,
@@ -194,13 +226,17 @@ func (v *Vault) openDocument(ctx context.Context, p Place) ([]byte, error) {
 		return nil, err
 	}
 	defer use.end(ErrClosed)
-	sealed, s, wrapped, err := v.keys.document(ctx, p)
+	var sealed []byte
+	var key [keySize]byte
+	err = retryKey(func() (s slot, err error) {
+		var proof []byte
+		if sealed, s, proof, err = v.keys.document(ctx, p); err == nil {
+			key, err = v.openNamed(ctx, use, s, proof)
+		}
+		return s, err
+	})
 	if err != nil {
-		return nil, err
-	}
-	key, err := v.openNamed(use, s, wrapped)
-	if err != nil {
-		return nil, &CorruptError{Document: p, Err: err}
+		return nil, use.unopenedDocument(p, err)
 	}
 	plain, err := unsealDocument(&key, p, sealed)
 	clear(key[:])

@@ -225,15 +225,15 @@ func TestDiscardDocument(t *testing.T) {
 func TestDiscardLeavesNoRecordKey(t *testing.T) {
 	v := openVault(t, newConfig(t))
 	id := events.MustNewID()
-	key := func() (slot, []byte) {
-		s, wrapped, err := v.keys.lookupKey(ctx, recordName(id))
+	key := func() (slot, [keySize]byte) {
+		s, key, err := v.keys.recordKey(ctx, id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s, wrapped
+		return s, key
 	}
 	mustPut(t, v, id, 1, pattern(10))
-	first, wrapped := key()
+	first, discarded := key()
 	mustPut(t, v, id, 2, pattern(20))
 	if again, _ := key(); again != first {
 		t.Errorf("the second version lies under the key in slot %d, the first in %d", again, first)
@@ -243,11 +243,18 @@ func TestDiscardLeavesNoRecordKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, _, err := v.keys.lookupKey(ctx, recordName(id))
+	_, _, err := v.keys.recordKey(ctx, id)
 	wantErr(t, err, ErrNotFound)
-	var row []byte
-	if err := v.keys.conn.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE slot = ?", int64(first)).Scan(&row); err != nil || bytes.Equal(row, wrapped) || !bytes.Equal(row, make([]byte, len(wrapped))) {
-		t.Errorf("the row of the discarded key holds %x, %v", row, err)
+	_, err = v.keys.tree.key(ctx, first)
+	wantErr(t, err, errNoKey)
+	err = walkTree(ctx, v.keys.reader, v.cfg.Custody, func(s slot, key *[keySize]byte) error {
+		if s == first || *key == discarded {
+			t.Errorf("the discarded key is in slot %d", s)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	mustPut(t, v, id, 2, pattern(30))
 	if again, _ := key(); again == first {

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/disk/disktest"
 )
 
@@ -46,16 +45,7 @@ func newStory(t *testing.T) *story {
 	for i := range 4 {
 		s.records = append(s.records, events.ID{byte(i + 1), 1})
 	}
-	key, err := os.ReadFile(s.cfg.RootKeyFile)
-	if err == nil {
-		err = disk.MakeDir(s.fsys, filepath.Dir(s.cfg.RootKeyFile), 0o700)
-	}
-	if err == nil {
-		err = disk.WriteFile(s.fsys, s.cfg.RootKeyFile, key, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.cfg.Custody = openCustody(t, s.fsys, custodyDir(s.cfg))
 	return s
 }
 
@@ -348,7 +338,7 @@ func TestFaultsOfSQLite(t *testing.T) {
 func TestDestroyAgainAfterAFailedCheckpoint(t *testing.T) {
 	fail := true
 	v, err := open(ctx, newConfig(t), func(s step, after bool) error {
-		if s == stepCheckpoint && fail {
+		if s == stepTruncate && fail {
 			return errFault
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 func FuzzSegmentRecord(f *testing.F) {
@@ -117,17 +118,92 @@ func FuzzNamedKey(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	n := newKey{7, keyName{patientKey, events.ID{1}}, &[keySize]byte{3}}
-	wrapped, err := wrapNamed(root.aead, bytes.NewReader(make([]byte, nonceSize)), n)
+	name, key := keyName{patientKey, events.ID{1}}, [keySize]byte{3}
+	wrapped, err := seal(root.aead, bytes.NewReader(make([]byte, nonceSize)), key[:], namedContext(7, name))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(wrapped)
 	f.Add(wrapped[:sealOverhead])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		key, err := unwrapNamed(root.aead, n.slot, n.name, b)
-		if (err == nil) != bytes.Equal(b, wrapped) || err == nil && key != *n.key {
-			t.Errorf("%x: %v, %v", b, key, err)
+		got, err := unwrapNamed(root.aead, 7, name, b)
+		if (err == nil) != bytes.Equal(b, wrapped) || err == nil && got != key {
+			t.Errorf("%x: %v, %v", b, got, err)
+		}
+	})
+}
+
+// FuzzProof and FuzzNode do the same for what belongs to the tree.
+func FuzzProof(f *testing.F) {
+	name, key := keyName{patientKey, events.ID{1}}, [keySize]byte{3}
+	proof, err := prove(&key, name, 7, bytes.NewReader(make([]byte, nonceSize)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(proof)
+	f.Add(proof[:proofSize-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := proven(&key, name, 7, b); (err == nil) != bytes.Equal(b, proof) {
+			t.Errorf("%x: %v", b, err)
+		}
+	})
+}
+
+func FuzzNode(f *testing.F) {
+	id, key, children := vaultID{1}, [keySize]byte{3}, make([]byte, 4*keySize)
+	blob, err := sealNode(id, nodeID{1, 2}, &key, children, bytes.NewReader(make([]byte, nonceSize)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(blob)
+	f.Add(blob[:len(blob)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := unsealNode(id, nodeID{1, 2}, &key, b, 4); (err == nil) != bytes.Equal(b, blob) {
+			t.Errorf("%x: %v", b, err)
+		}
+	})
+}
+
+func FuzzTreeState(f *testing.F) {
+	f.Add((&treeState{fanOut: 64, kind: custody.File}).marshal())
+	f.Add((&treeState{generation: 9, fanOut: 64, height: 3, kind: custody.Token, top: make([]byte, 61)}).marshal())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := parseTreeState(b); err == nil && !bytes.Equal(s.marshal(), b) {
+			t.Errorf("%x became %x", b, s.marshal())
+		}
+	})
+}
+
+func FuzzRootName(f *testing.F) {
+	f.Add(vaultID{1, 2}.rootName(12))
+	f.Add("root-")
+	f.Add("epoch-1")
+	f.Fuzz(func(t *testing.T, name string) {
+		if id, g, ok := parseRootName(name); ok && (id.rootName(g) != name || custody.CheckName(name) != nil) {
+			t.Errorf("%q became %q", name, id.rootName(g))
+		}
+	})
+}
+
+// FuzzRegister holds that what is read of a register and written again is the same,
+// up to where it is torn.
+func FuzzRegister(f *testing.F) {
+	two := registered{vaultID{7}, 3, 0, []slot{7}}.append(registered{vaultID{7}, 2, 9, []slot{3, 9}}.append([]byte(registerMagic)))
+	f.Add([]byte(registerMagic))
+	f.Add(two)
+	f.Add(two[:len(two)-1])
+	f.Add(append(bytes.Clone(two), make([]byte, 100)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		again := []byte(registerMagic)
+		end, err := parseRegister(b, func(e registered) { again = e.append(again) })
+		if err != nil {
+			if !errors.Is(err, ErrRegister) {
+				t.Error(err)
+			}
+			return
+		}
+		if !bytes.Equal(again, b[:end]) {
+			t.Errorf("%x became %x", b[:end], again)
 		}
 	})
 }
@@ -179,12 +255,14 @@ func FuzzChunks(f *testing.F) {
 func FuzzBackupEntry(f *testing.F) {
 	id := events.MustNewID()
 	for _, e := range []entry{
-		{kind: entryCheck, bytes: make([]byte, nonceSize+tagSize)},
+		{kind: entryVault, vaults: []vaultID{{1}, {2}}},
 		{kind: entryVersion, serial: 1, record: id, version: 2, slot: 3, at: location{4, 5, 6}, bytes: make([]byte, minWrapped)},
 		{kind: entryDocument, serial: 1, place: identity(id), slot: 2, bytes: make([]byte, sealOverhead+40)},
 		{kind: entryTerm, serial: 9, bytes: make([]byte, 32)},
-		{kind: entryOwner, name: keyName{patientKey, id}, slot: 8},
-		{kind: entryKey, name: recordName(id), slot: 8, bytes: make([]byte, wrappedNamedSize)},
+		{kind: entryOwner, name: keyName{patientKey, id}, slot: 8, bytes: make([]byte, proofSize)},
+		{kind: entryTree, vaults: []vaultID{{1}}, number: 7, slot: 8, tree: treeShape{64, 3, "epoch-1"}, bytes: make([]byte, 61)},
+		{kind: entryTree, vaults: []vaultID{{1}, {2}}, number: 7, slot: 8, tree: treeShape{2, 1, "x"}, bytes: make([]byte, 1)},
+		{kind: entryNode, node: nodeID{1, 2}, bytes: make([]byte, 4*keySize+sealOverhead)},
 		{kind: entryTombstone, name: recordName(id), number: 3},
 		{kind: entryEnd, number: 4},
 	} {
@@ -200,11 +278,11 @@ func FuzzBackupEntry(f *testing.F) {
 // FuzzBackup reads whole files: what is read and written again is the same.
 func FuzzBackup(f *testing.F) {
 	var b bytes.Buffer
-	w, err := newEntryWriter(&b)
+	w, err := newEntryWriter(&b, rowsFormat)
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, e := range []entry{{kind: entryCheck, bytes: make([]byte, nonceSize+tagSize)}, {kind: entryTerm, serial: 9, bytes: make([]byte, 32)}} {
+	for _, e := range []entry{{kind: entryVault, vaults: []vaultID{{1}}}, {kind: entryTerm, serial: 9, bytes: make([]byte, 32)}} {
 		if err := w.write(e); err != nil {
 			f.Fatal(err)
 		}
@@ -214,14 +292,14 @@ func FuzzBackup(f *testing.F) {
 	}
 	f.Add(b.Bytes())
 	f.Add(b.Bytes()[:b.Len()-1])
-	f.Add([]byte(backupMagic))
+	f.Add([]byte(rowsFormat.magic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var again bytes.Buffer
-		w, err := newEntryWriter(&again)
+		w, err := newEntryWriter(&again, rowsFormat)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := readEntries(bytes.NewReader(b), w.write); err != nil {
+		if err := readEntries(bytes.NewReader(b), rowsFormat, w.write); err != nil {
 			if !errors.Is(err, ErrBackup) {
 				t.Error(err)
 			}

@@ -78,9 +78,9 @@ func (v *Vault) load(ctx context.Context, r *reader, content bool) (secrets, err
 		if err != nil {
 			return secrets{}, err
 		}
-		unwrapped, err := v.keys.unwrap(row, r.name.owner, r.version)
+		unwrapped, err := v.keys.unwrap(ctx, row, r.name.owner, r.version)
 		if err != nil {
-			return secrets{}, r.corrupt(err)
+			return secrets{}, r.unopened(err)
 		}
 		at, s = row.at, *unwrapped
 		unwrapped.wipe()
@@ -228,6 +228,20 @@ func (r *reader) nextChunk() error {
 	}
 	r.plain, r.left, r.begun = plain, r.left-n, true
 	return nil
+}
+
+// unopened answers why a key did not open: because r's name was destroyed meanwhile,
+// or the version discarded; because it could not be read; or because it is damaged.
+func (r *reader) unopened(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.err
+	}
+	if errors.Is(err, errUnread) {
+		return err
+	}
+	return r.corrupt(err)
 }
 
 func (r *reader) corrupt(err error) error {

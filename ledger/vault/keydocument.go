@@ -14,11 +14,16 @@ type documentRow struct {
 	digests [][]byte // of its terms
 }
 
-// document returns a document as it is sealed, and the key it lies under.
-func (k *keyStore) document(ctx context.Context, p Place) (sealed []byte, s slot, wrapped []byte, err error) {
+// document returns a document as it is sealed, and the slot of the key it lies
+// under with the proof that it is the owner's.
+func (k *keyStore) document(ctx context.Context, p Place) (sealed []byte, s slot, proof []byte, err error) {
 	ctx = context.WithoutCancel(ctx)
-	err = k.read.document.QueryRowContext(ctx, int64(p.Space), p.Owner[:], p.ID[:]).Scan(&sealed, &s, &wrapped)
-	return sealed, s, wrapped, k.absent(ctx, err, p.name())
+	var own slot
+	err = k.read.document.QueryRowContext(ctx, int64(p.name().kind), int64(p.Space), p.Owner[:], p.ID[:]).Scan(&sealed, &s, &own, &proof)
+	if err == nil && own != s {
+		return nil, s, nil, fmt.Errorf("it lies under the key in slot %d, its owner's is in slot %d: %w", s, own, errWrapped)
+	}
+	return sealed, s, proof, k.absent(ctx, err, p.name())
 }
 
 // find returns the place that a term's digest leads to.
@@ -107,10 +112,14 @@ func (k *keyStore) admitKey(ctx context.Context, r *request) error {
 	}
 	k.lastSlot++
 	r.key = k.lastSlot
-	if err := k.ring.create(ctx, []newKey{{r.key, name, r.fresh}}); err != nil {
+	if err := k.tree.create(ctx, []newKey{{r.key, r.fresh}}); err != nil {
 		return err
 	}
-	_, err = k.write.insertOwner.ExecContext(ctx, int64(name.kind), name.owner[:], int64(r.key))
+	proof, err := prove(r.fresh, name, r.key, k.tree.random)
+	if err != nil {
+		return err
+	}
+	_, err = k.write.insertOwner.ExecContext(ctx, int64(name.kind), name.owner[:], int64(r.key), proof)
 	return err
 }
 
@@ -142,7 +151,7 @@ func (k *keyStore) discardDocument(ctx context.Context, p Place) error {
 	if more, err := found(k.write.anyDocument.QueryRowContext(ctx, int64(p.Space), p.Owner[:]), &one); err != nil || more {
 		return err
 	}
-	return k.destroyOwner(ctx, p.name(), key)
+	return k.removeOwner(ctx, p.name(), key, k.tree.discard)
 }
 
 func (k *keyStore) deleteDocument(ctx context.Context, s serial) error {
@@ -155,8 +164,9 @@ func (k *keyStore) deleteDocument(ctx context.Context, s serial) error {
 	return err
 }
 
-func (k *keyStore) destroyOwner(ctx context.Context, name keyName, key slot) error {
-	if err := k.ring.destroy(ctx, key); err != nil {
+// removeOwner removes an owner, whose key remove destroys or discards.
+func (k *keyStore) removeOwner(ctx context.Context, name keyName, key slot, remove func(context.Context, slot) error) error {
+	if err := remove(ctx, key); err != nil {
 		return err
 	}
 	_, err := k.write.deleteOwner.ExecContext(ctx, int64(name.kind), name.owner[:])
@@ -179,7 +189,7 @@ func (k *keyStore) destroyDocuments(ctx context.Context, name keyName) (keys int
 			return 0, err
 		}
 	}
-	return 1, k.destroyOwner(ctx, name, key)
+	return 1, k.removeOwner(ctx, name, key, k.tree.destroy)
 }
 
 func (k *keyStore) documentsOf(ctx context.Context, name keyName) (list []serial, err error) {

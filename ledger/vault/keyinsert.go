@@ -89,10 +89,10 @@ func (k *keyStore) insert(ctx context.Context, puts []*request) error {
 	keys := make([]newKey, 0, len(added))
 	for _, p := range added {
 		if p.fresh != nil {
-			keys = append(keys, newKey{p.key, recordName(p.record), p.fresh})
+			keys = append(keys, newKey{p.key, p.fresh})
 		}
 	}
-	return k.ring.create(ctx, keys)
+	return k.tree.create(ctx, keys)
 }
 
 // assign gives puts their places, and leaves out those that come with a new key

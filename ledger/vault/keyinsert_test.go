@@ -23,7 +23,7 @@ func TestInsertAnswersEveryRequest(t *testing.T) {
 		want := make([]error, len(batch))
 		for i := range batch {
 			batch[i] = &request{
-				op: opPut, record: events.MustNewID(), version: 7, fresh: &[keySize]byte{byte(i), byte(i >> 8)},
+				op: opPut, record: events.MustNewID(), version: 7, fresh: &[keySize]byte{byte(i), byte(i >> 8), 1},
 				wrapped: fmt.Appendf(nil, "secrets %d", i), at: location{length: int64(i)},
 			}
 		}
@@ -58,7 +58,7 @@ func TestInsertAnswersEveryRequest(t *testing.T) {
 			if err != nil || row.at != r.at || string(row.secrets) != fmt.Sprintf("secrets %d", i) {
 				t.Errorf("refused %v: put %d reads back as %+v, %v", refused, i, row, err)
 			}
-			if key, err := v.keys.ring.open(row.key, recordName(r.record), row.wrapped); err != nil || key != *r.fresh {
+			if key, err := v.keys.tree.key(ctx, row.key); err != nil || key != *r.fresh {
 				t.Errorf("refused %v: put %d has another key: %v", refused, i, err)
 			}
 		}

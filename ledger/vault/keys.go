@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -29,13 +28,14 @@ type location struct {
 // lastSerial belong to the committing goroutine; the reading methods are for
 // everybody.
 type keyStore struct {
-	writer     *sql.DB
-	conn       *sql.Conn // the one connection of writer
-	write      writeStatements
-	ring       keyring
-	lastSlot   slot
-	lastSerial serial
-	hook       stepHook
+	writer      *sql.DB
+	conn        *sql.Conn // the one connection of writer
+	write       writeStatements
+	tree        *tree
+	lastSlot    slot
+	writtenSlot slot // the last one that the database knows
+	lastSerial  serial
+	hook        stepHook
 
 	reader *sql.DB
 	read   readStatements
@@ -52,10 +52,10 @@ type readStatements struct {
 // fromTerm finds the document of a term by its bucket and digest.
 const fromTerm = "FROM buckets b JOIN terms t ON t.number = b.term JOIN documents d ON d.serial = b.document WHERE b.bucket = ? AND t.digest = ?"
 
-// openKeyStore opens keys.sqlite, or makes it if the vault is empty, and checks
-// that it belongs to root.
-func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, random io.Reader, hook stepHook) (_ *keyStore, err error) {
-	path := filepath.Join(dir, keysFile)
+// openKeyStore opens keys.sqlite, or makes it if the vault is empty, and the tree
+// in it.
+func openKeyStore(ctx context.Context, cfg Config, empty bool, hook stepHook) (_ *keyStore, err error) {
+	path := filepath.Join(cfg.Dir, keysFile)
 	// SQLite would make the file readable by others; its other files take over
 	// the mode of this one. Crash: an empty file, which is an empty database.
 	if err := touch(path); err != nil {
@@ -73,24 +73,36 @@ func openKeyStore(ctx context.Context, dir string, empty bool, root *rootKey, ra
 	if k.conn, err = k.writer.Conn(ctx); err != nil {
 		return nil, err
 	}
-	if err = k.prepareFile(ctx, empty, root, random); err != nil {
+	if err = k.prepareFile(ctx, empty, cfg); err != nil {
 		return nil, err
+	}
+	// SQLite's directory entries must not be lost to a crash after something in its
+	// files was acknowledged, or a root key made for them.
+	if err = cfg.FS.SyncDir(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("syncing the vault's folder: %w", err)
 	}
 	if err = k.write.prepare(ctx, k.conn); err != nil {
-		return nil, err
-	}
-	ring, err := newFlatKeyring(ctx, k.conn, root, random)
-	k.ring = ring
-	if err != nil {
-		return nil, err
-	}
-	if k.lastSlot, k.lastSerial, err = lastRows(ctx, k.conn); err != nil {
 		return nil, err
 	}
 	if k.reader, err = openSQLite(path, "_pragma=cache_size(-2048)&_pragma=query_only(ON)", readers); err != nil {
 		return nil, err
 	}
-	return k, k.prepareReads(ctx)
+	if err = k.prepareReads(ctx); err != nil {
+		return nil, err
+	}
+	k.tree = &tree{
+		random: cfg.Random, log: cfg.Logger, hook: hook, register: newRegister(cfg.FS, cfg.Register),
+		conn: k.conn, reader: k.reader, cache: newNodeCache(cfg.NodeCache), custody: cfg.Custody, changed: make(map[nodeID]*node),
+	}
+	if err = k.tree.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err = k.tree.start(ctx); err != nil {
+		return nil, err
+	}
+	k.lastSlot, k.lastSerial, err = lastRows(ctx, k.conn)
+	k.writtenSlot = k.lastSlot
+	return k, err
 }
 
 // touch makes an empty file that others cannot read, unless there is one.
@@ -116,9 +128,11 @@ func lastRows(ctx context.Context, on querier) (lastSlot slot, lastSerial serial
 	if err != nil {
 		return 0, 0, err
 	}
+	if lastSlot, err = readSlot(ctx, on, metaSlot); err != nil {
+		return 0, 0, err
+	}
 	var versions, documents serial
-	err = on.QueryRowContext(ctx, "SELECT (SELECT coalesce(max(slot), 0) FROM keys),"+
-		" (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)").Scan(&lastSlot, &versions, &documents)
+	err = on.QueryRowContext(ctx, "SELECT (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)").Scan(&versions, &documents)
 	return lastSlot, max(collected, versions, documents), err
 }
 
@@ -127,10 +141,10 @@ func (k *keyStore) prepareReads(ctx context.Context) (err error) {
 		to    **sql.Stmt
 		query string
 	}{
-		{&k.read.version, "SELECT v.segment, v.offset, v.length, v.secrets, v.key, k.wrapped FROM versions v JOIN keys k ON k.slot = v.key WHERE v.record = ? AND v.version = ?"},
-		{&k.read.recordKey, "SELECT v.key, k.wrapped FROM versions v JOIN keys k ON k.slot = v.key WHERE v.record = ? LIMIT 1"},
-		{&k.read.ownerKey, "SELECT o.key, k.wrapped FROM owners o JOIN keys k ON k.slot = o.key WHERE o.kind = ? AND o.owner = ?"},
-		{&k.read.document, "SELECT d.sealed, d.key, k.wrapped FROM documents d JOIN keys k ON k.slot = d.key WHERE d.space = ? AND d.owner = ? AND d.id = ?"},
+		{&k.read.version, "SELECT segment, offset, length, secrets, key FROM versions WHERE record = ? AND version = ?"},
+		{&k.read.recordKey, "SELECT key, version, secrets FROM versions WHERE record = ? LIMIT 1"},
+		{&k.read.ownerKey, "SELECT key, proof FROM owners WHERE kind = ? AND owner = ?"},
+		{&k.read.document, "SELECT d.sealed, d.key, coalesce(o.key, 0), o.proof FROM documents d LEFT JOIN owners o ON o.kind = ? AND o.owner = d.owner WHERE d.space = ? AND d.owner = ? AND d.id = ?"},
 		{&k.read.dead, "SELECT 1 FROM destroyed WHERE kind = ? AND owner = ?"},
 		{&k.read.term, "SELECT d.space, d.owner, d.id " + fromTerm},
 		{&k.read.versionsFrom, "SELECT serial, record, version FROM versions WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT 4096"},
@@ -148,7 +162,6 @@ type versionRow struct {
 	at      location
 	secrets []byte // wrapped under the record's key
 	key     slot   // of the record's key
-	wrapped []byte // the record's key
 }
 
 // lookup returns the row of a version; ErrNotFound or ErrDestroyed if there is
@@ -156,21 +169,55 @@ type versionRow struct {
 // one costs more than it saves.
 func (k *keyStore) lookup(ctx context.Context, record events.ID, version uint32) (row versionRow, err error) {
 	ctx = context.WithoutCancel(ctx)
-	err = k.read.version.QueryRowContext(ctx, record[:], version).Scan(&row.at.segment, &row.at.offset, &row.at.length, &row.secrets, &row.key, &row.wrapped)
+	err = k.read.version.QueryRowContext(ctx, record[:], version).Scan(&row.at.segment, &row.at.offset, &row.at.length, &row.secrets, &row.key)
 	return row, k.absent(ctx, err, recordName(record))
 }
 
-// lookupKey returns the slot of a named key and the key as it is wrapped;
-// ErrNotFound or ErrDestroyed if there is none.
-func (k *keyStore) lookupKey(ctx context.Context, name keyName) (s slot, wrapped []byte, err error) {
+// lookupKey returns the slot of a named key that is not a record's, and the proof
+// that it is the name's; ErrNotFound or ErrDestroyed if there is none.
+func (k *keyStore) lookupKey(ctx context.Context, name keyName) (s slot, proof []byte, err error) {
 	ctx = context.WithoutCancel(ctx)
-	if name.kind == recordKey {
-		err = k.read.recordKey.QueryRowContext(ctx, name.owner[:]).Scan(&s, &wrapped)
-	} else {
-		err = k.read.ownerKey.QueryRowContext(ctx, int64(name.kind), name.owner[:]).Scan(&s, &wrapped)
-	}
-	return s, wrapped, k.absent(ctx, err, name)
+	err = k.read.ownerKey.QueryRowContext(ctx, int64(name.kind), name.owner[:]).Scan(&s, &proof)
+	return s, proof, k.absent(ctx, err, name)
 }
+
+// namedKey opens the key of a slot and holds it to the proof that it is a name's.
+func (k *keyStore) namedKey(ctx context.Context, name keyName, s slot, proof []byte) (key [keySize]byte, err error) {
+	if key, err = k.tree.key(ctx, s); err != nil {
+		return key, err
+	}
+	if err := proven(&key, name, s, proof); err != nil {
+		clear(key[:])
+		return key, err
+	}
+	return key, nil
+}
+
+// recordKey returns a record's key and its slot; ErrNotFound or ErrDestroyed if
+// there is none. It holds the key to what lies under it: another one in its place
+// would not die with the record.
+func (k *keyStore) recordKey(ctx context.Context, record events.ID) (s slot, key [keySize]byte, err error) {
+	ctx = context.WithoutCancel(ctx)
+	var version uint32
+	var wrapped []byte
+	err = k.read.recordKey.QueryRowContext(ctx, record[:]).Scan(&s, &version, &wrapped)
+	if err := k.absent(ctx, err, recordName(record)); err != nil {
+		return 0, key, err
+	}
+	if key, err = k.tree.key(ctx, s); err != nil {
+		return s, key, err
+	}
+	under, err := unwrapSecrets(&key, wrapped, record, version)
+	if err != nil {
+		clear(key[:])
+		return s, key, err
+	}
+	under.wipe()
+	return s, key, nil
+}
+
+// errLookup says that the database could not be asked.
+var errLookup = errors.New("looking up a vault key")
 
 // absent turns the error of a query that found no row into ErrNotFound or
 // ErrDestroyed.
@@ -179,7 +226,7 @@ func (k *keyStore) absent(ctx context.Context, err error, name keyName) error {
 		return nil
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("looking up a vault key: %w", err)
+		return fmt.Errorf("%w: %w", errLookup, err)
 	}
 	var dead int
 	switch err := k.read.dead.QueryRowContext(ctx, int64(name.kind), name.owner[:]).Scan(&dead); {
@@ -188,7 +235,7 @@ func (k *keyStore) absent(ctx context.Context, err error, name keyName) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
 	default:
-		return fmt.Errorf("looking up a tombstone: %w", err)
+		return fmt.Errorf("looking up a tombstone: %w: %w", errLookup, err)
 	}
 }
 
@@ -249,8 +296,8 @@ func collected(ctx context.Context, on querier) (serial, error) {
 // close closes whatever openKeyStore has opened.
 func (k *keyStore) close() error {
 	errs := []error{k.write.close()}
-	if k.ring != nil {
-		errs = append(errs, k.ring.close())
+	if k.tree != nil {
+		errs = append(errs, k.tree.close())
 	}
 	if k.reader != nil {
 		errs = append(errs, k.reader.Close())
@@ -265,8 +312,8 @@ func (k *keyStore) close() error {
 }
 
 // unwrap opens the secrets of a version.
-func (k *keyStore) unwrap(row versionRow, record events.ID, version uint32) (*secrets, error) {
-	key, err := k.ring.open(row.key, recordName(record), row.wrapped)
+func (k *keyStore) unwrap(ctx context.Context, row versionRow, record events.ID, version uint32) (*secrets, error) {
+	key, err := k.tree.key(ctx, row.key)
 	if err != nil {
 		return nil, err
 	}

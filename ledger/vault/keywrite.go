@@ -71,7 +71,7 @@ func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) (err erro
 		{&w.deleteBuckets, "DELETE FROM buckets WHERE document = ?"},
 		{&w.anyDocument, "SELECT 1 FROM documents WHERE space = ? AND owner = ? LIMIT 1"},
 		{&w.documentsOf, "SELECT serial FROM documents WHERE space = ? AND owner = ?"},
-		{&w.insertOwner, "INSERT INTO owners (kind, owner, key) VALUES (?, ?, ?)"},
+		{&w.insertOwner, insertOwner},
 		{&w.ownerKey, "SELECT key FROM owners WHERE kind = ? AND owner = ?"},
 		{&w.deleteOwner, "DELETE FROM owners WHERE kind = ? AND owner = ?"},
 		{&w.bury, "INSERT INTO destroyed (kind, owner, keys) VALUES (?, ?, ?)"},
@@ -90,6 +90,8 @@ func (w *writeStatements) prepare(ctx context.Context, conn *sql.Conn) (err erro
 	w.insertVersions, err = prepareSized(ctx, conn, insertVersions, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
 	return err
 }
+
+const insertOwner = "INSERT INTO owners (kind, owner, key, proof) VALUES (?, ?, ?, ?)"
 
 // found reports whether a query has a row, and scans it.
 func found(row *sql.Row, to ...any) (bool, error) {
@@ -124,7 +126,7 @@ func (k *keyStore) discard(ctx context.Context, record events.ID, version uint32
 	if more, err := found(k.write.anyVersion.QueryRowContext(ctx, record[:]), &one); err != nil {
 		return err
 	} else if !more {
-		if err := k.ring.destroy(ctx, key); err != nil {
+		if err := k.tree.discard(ctx, key); err != nil {
 			return err
 		}
 	}
@@ -166,7 +168,7 @@ func (k *keyStore) destroyVersions(ctx context.Context, record events.ID) (keys 
 	if err != nil || len(segments) == 0 {
 		return 0, err
 	}
-	if err := k.ring.destroy(ctx, key); err != nil {
+	if err := k.tree.destroy(ctx, key); err != nil {
 		return 0, err
 	}
 	versions := 0
@@ -222,4 +224,15 @@ func (k *keyStore) sweep(ctx context.Context, upTo serial, current uint32) (live
 		live[n] = true
 	}
 	return live, rows.Err()
+}
+
+// flush writes what a batch has left to be written once.
+func (k *keyStore) flush(ctx context.Context) error {
+	if k.lastSlot != k.writtenSlot {
+		if err := k.tree.setMeta(ctx, metaSlot, slotBytes(k.lastSlot)); err != nil {
+			return err
+		}
+		k.writtenSlot = k.lastSlot
+	}
+	return k.tree.flush(ctx)
 }

@@ -180,15 +180,8 @@ func (p *put) commit() (err error) {
 func (p *put) chooseKey(isNew bool) error {
 	p.req.fresh, p.req.key = nil, 0
 	if !isNew {
-		s, wrapped, err := p.v.keys.lookupKey(p.ctx, recordName(p.req.record))
-		if err == nil {
-			p.req.key = s
-			if p.recordKey, err = p.v.keys.ring.open(s, recordName(p.req.record), wrapped); err != nil {
-				return &CorruptError{Record: p.req.record, Version: p.req.version, Err: err}
-			}
-			return nil
-		}
-		if !errors.Is(err, ErrNotFound) {
+		there, err := p.openKey()
+		if there || err != nil {
 			return err
 		}
 	}
@@ -197,6 +190,27 @@ func (p *put) chooseKey(isNew bool) error {
 	}
 	p.req.fresh = &p.recordKey
 	return nil
+}
+
+// openKey opens the record's key, if there is one.
+func (p *put) openKey() (there bool, err error) {
+	err = retryKey(func() (slot, error) {
+		p.req.key, p.recordKey, err = p.v.keys.recordKey(p.ctx, p.req.record)
+		return p.req.key, err
+	})
+	if err == nil {
+		return true, nil
+	}
+	p.req.key = 0
+	for _, answer := range []error{ErrDestroyed, errUnread, errLookup} {
+		if errors.Is(err, answer) {
+			return false, err
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return false, &CorruptError{Record: p.req.record, Version: p.req.version, Err: err}
 }
 
 func (p *put) small(plain []byte) error {

@@ -5,37 +5,64 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
-// Restore makes a vault in cfg.Dir of a folder that Backup wrote, with the root
-// key of the vault that was backed up (else an error that wraps ErrRootKey). It
-// refuses a folder in which there is a vault (fs.ErrExist) and a backup that is
-// damaged or lacks a content (ErrBackup). Whether the contents themselves are
-// whole is found out when they are read. Collect asks about all of them anew.
+// Source is what a vault is restored from.
+type Source struct {
+	// Contents is a folder that Backup wrote.
+	Contents string
+	// Keys is what BackupKeys wrote, of the same vault, before or after.
+	Keys io.Reader
+	// Custody has the key of the epoch that Keys is of; Config.Custody if nil.
+	Custody custody.Custody
+	// Destroyed are slots to be destroyed again, besides those in Config.Register.
+	Destroyed []Destroyed
+}
+
+// restoredGap is how many slots are left out after a restoration: those that the
+// vault had given out after its last backup of keys must not be given out again, for
+// they may be in the register.
+const restoredGap = 1 << 20
+
+// Restore makes a vault in cfg.Dir of a backup, with a root key of its own: what the
+// register says was destroyed since the keys were backed up is destroyed again. It
+// refuses a folder in which there is a vault (fs.ErrExist), a backup that is damaged
+// or lacks a content, or keys of another vault (ErrBackup), and a custody without the
+// epoch's key (custody.ErrNoKey). Whether the contents themselves are whole is found
+// out when they are read. Collect asks about all of them anew.
+//
+// Of what is in the backup of contents and has no key in the one of keys, nothing is
+// restored. The restored vault takes the place of the one that was backed up: its
+// first destruction destroys the root keys of that one, so that copies of the former
+// folder are not opened with them.
 //
 // Crash, at any moment: a folder that Open refuses with ErrUnfinished and another
 // Restore begins again with, or the vault.
-func Restore(ctx context.Context, cfg Config, src string) error {
+func Restore(ctx context.Context, cfg Config, src Source) error {
 	return restore(ctx, cfg, src, noHook)
 }
 
-func restore(ctx context.Context, cfg Config, src string, hook stepHook) (err error) {
+func restore(ctx context.Context, cfg Config, src Source, hook stepHook) (err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return err
 	}
-	root, err := loadRootKey(cfg.FS, cfg.RootKeyFile)
-	if err != nil {
-		return err
+	if src.Keys == nil {
+		return fmt.Errorf("restoring without a backup of the keys: %w", ErrInvalid)
 	}
-	defer root.wipe()
-	r := restoring{cfg: cfg, src: src, root: root, hook: hook, files: databaseFiles{cfg.Dir}}
-	if err := r.run(ctx); err != nil {
-		return fmt.Errorf("restoring the vault from %s: %w", src, err)
+	if src.Custody == nil {
+		src.Custody = cfg.Custody
+	}
+	r := restoring{cfg: cfg, src: src.Contents, hook: hook, files: databaseFiles{cfg.Dir}}
+	if err := r.run(ctx, src); err != nil {
+		return fmt.Errorf("restoring the vault from %s: %w", src.Contents, err)
 	}
 	return nil
 }
@@ -43,21 +70,30 @@ func restore(ctx context.Context, cfg Config, src string, hook stepHook) (err er
 type restoring struct {
 	cfg   Config
 	src   string
-	root  *rootKey
+	keys  *restoredKeys
+	id    vaultID
 	hook  stepHook
 	files databaseFiles
 }
 
-func (r *restoring) run(ctx context.Context) error {
-	// The whole of it is read before anything is written.
+func (r *restoring) run(ctx context.Context, src Source) (err error) {
+	// Before anything is written, the rows are read to their end, and the keys opened.
+	if r.keys, err = openRestoredKeys(ctx, r.cfg, src); err != nil {
+		return err
+	}
+	defer r.keys.wipe()
 	if err := r.visit(func(entry) error { return nil }); err != nil {
 		return err
 	}
-	if err := r.claim(); err != nil {
+	if err := r.claim(ctx); err != nil {
 		return err
 	}
-	// Crash until the mark is removed: a folder that Open refuses.
-	err := r.hook.do(stepBuild, func() error {
+	// Crash until the mark is removed: a folder that Open refuses, and a root key that
+	// the next Restore makes anew.
+	err = r.hook.do(stepBuild, func() error {
+		if err := createRoot(ctx, r.cfg.Custody, r.id.rootName(r.keys.generation)); err != nil {
+			return err
+		}
 		return r.files.build(ctx, newFile, func(to *sql.Conn) error { return r.fill(ctx, to) })
 	})
 	if err != nil {
@@ -77,7 +113,7 @@ func (r *restoring) mark() string { return filepath.Join(r.cfg.Dir, unfinishedFi
 // claim marks the folder as unfinished, durably, and empties it if an earlier
 // Restore had marked it. Crash before: no mark, and nothing in the folder. Crash
 // after: the mark.
-func (r *restoring) claim() error {
+func (r *restoring) claim(ctx context.Context) error {
 	fsys := r.cfg.FS
 	for _, dir := range []string{segmentsDir(r.cfg.Dir), largeDir(r.cfg.Dir)} {
 		if err := disk.MakeDir(fsys, dir, 0o700); err != nil {
@@ -101,7 +137,7 @@ func (r *restoring) claim() error {
 			return fmt.Errorf("there is a vault in %s; move it away, or restore into another folder: %w", r.cfg.Dir, fs.ErrExist)
 		}
 	}
-	if err := disk.WriteFile(fsys, r.mark(), []byte("A vault is being restored into this folder.\n"), 0o600); err != nil {
+	if r.id, err = claimID(ctx, r.cfg, unfinishedFile); err != nil {
 		return err
 	}
 	return r.empty()
@@ -138,8 +174,15 @@ func (r *restoring) empty() error {
 
 // fill adds the rows to a new database, and copies the contents that they name.
 func (r *restoring) fill(ctx context.Context, to *sql.Conn) (err error) {
+	state := treeState{fanOut: r.cfg.fanOut, kind: r.cfg.Custody.Kind()}
+	if err := createSchema(ctx, to, r.id, r.keys.lineage, state); err != nil {
+		return err
+	}
 	in := inserter{ctx: ctx, to: to}
 	if err := errors.Join(r.visit(in.add), in.close()); err != nil {
+		return err
+	}
+	if err := r.keys.join(ctx, to, r.id, r.cfg); err != nil {
 		return err
 	}
 	for _, statement := range tidyRestored {
@@ -153,15 +196,13 @@ func (r *restoring) fill(ctx context.Context, to *sql.Conn) (err error) {
 	return r.copyContents(ctx, to)
 }
 
-// tidyRestored leaves out what was destroyed or discarded while the backup was
-// written: what has no key, and keys that nothing lies under.
+// tidyRestored leaves out what hangs on rows that were left out: those without a key,
+// and what was destroyed or discarded while the backup was written.
 var tidyRestored = []string{
-	"DELETE FROM versions WHERE NOT EXISTS (SELECT 1 FROM keys WHERE slot = versions.key)",
-	"DELETE FROM documents WHERE NOT EXISTS (SELECT 1 FROM keys WHERE slot = documents.key)",
-	"DELETE FROM owners WHERE NOT EXISTS (SELECT 1 FROM keys WHERE slot = owners.key)",
+	"DELETE FROM documents WHERE NOT EXISTS (SELECT 1 FROM owners o WHERE o.kind = documents.space + 1 AND o.owner = documents.owner AND o.key = documents.key)",
+	"DELETE FROM owners WHERE kind < 4 AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.space = owners.kind - 1 AND d.owner = owners.owner)",
 	"DELETE FROM buckets WHERE NOT EXISTS (SELECT 1 FROM documents WHERE serial = buckets.document)",
 	"DELETE FROM terms WHERE number NOT IN (SELECT term FROM buckets)",
-	"DELETE FROM keys WHERE slot NOT IN (SELECT key FROM versions UNION SELECT key FROM owners)",
 	"INSERT INTO segments (number, live) SELECT segment, count(*) FROM versions WHERE segment > 0 GROUP BY segment",
 }
 
@@ -199,8 +240,7 @@ func (i *inserter) close() error {
 
 func (i *inserter) add(e entry) (err error) {
 	switch owner := e.name.owner; e.kind {
-	case entryCheck:
-		err = createSchema(i.ctx, i.to, e.bytes)
+	case entryVault: // it was looked at
 	case entryVersion:
 		err = i.exec("INSERT INTO versions (serial, record, version, key, segment, offset, length, secrets) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 			int64(e.serial), e.record[:], int64(e.version), int64(e.slot), int64(e.at.segment), e.at.offset, e.at.length, e.bytes)
@@ -214,15 +254,13 @@ func (i *inserter) add(e entry) (err error) {
 			err = i.exec("INSERT INTO buckets (bucket, term, document) VALUES (?, ?, ?)", bucketOf(e.bytes), i.terms, int64(e.serial))
 		}
 	case entryOwner:
-		err = i.exec("INSERT INTO owners (kind, owner, key) VALUES (?, ?, ?)", int64(e.name.kind), owner[:], int64(e.slot))
-	case entryKey:
-		err = i.exec("INSERT INTO keys (slot, name, wrapped) VALUES (?, ?, ?)", int64(e.slot), e.name.append(nil), e.bytes)
+		err = i.exec(insertOwner, int64(e.name.kind), owner[:], int64(e.slot), e.bytes)
 	case entryTombstone:
 		err = i.exec("INSERT INTO destroyed (kind, owner, keys) VALUES (?, ?, ?)", int64(e.name.kind), owner[:], int64(e.number))
 		if err == nil && e.name.kind == recordKey {
-			err = i.exec("DELETE FROM keys WHERE slot IN (SELECT key FROM versions WHERE record = ?)", owner[:])
-		} else if err == nil {
-			err = i.exec("DELETE FROM keys WHERE slot IN (SELECT key FROM owners WHERE kind = ? AND owner = ?)", int64(e.name.kind), owner[:])
+			err = i.exec("DELETE FROM versions WHERE record = ?", owner[:])
+		} else if err == nil { // with it go the documents
+			err = i.exec("DELETE FROM owners WHERE kind = ? AND owner = ?", int64(e.name.kind), owner[:])
 		}
 	}
 	if err != nil {
@@ -231,22 +269,17 @@ func (i *inserter) add(e entry) (err error) {
 	return nil
 }
 
-// checkLedgerKeys opens the ledger's own keys, without which there is no vault.
+// checkLedgerKeys makes sure of the ledger's own keys, without which there is no
+// vault. That they open, join has found out.
 func (r *restoring) checkLedgerKeys(ctx context.Context, to *sql.Conn) error {
 	for _, name := range ledgerKeys {
 		var s slot
-		var wrapped []byte
-		there, err := found(to.QueryRowContext(ctx, "SELECT k.slot, k.wrapped FROM owners o JOIN keys k ON k.slot = o.key WHERE o.kind = ?", int64(name.kind)), &s, &wrapped)
+		there, err := found(to.QueryRowContext(ctx, "SELECT key FROM owners WHERE kind = ?", int64(name.kind)), &s)
 		if err != nil {
 			return err
 		}
 		if !there {
 			return fmt.Errorf("it lacks a key of the ledger's: %w", ErrBackup)
-		}
-		key, err := unwrapNamed(r.root.aead, s, name, wrapped)
-		clear(key[:])
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrBackup, err)
 		}
 	}
 	return nil
@@ -294,7 +327,7 @@ func (r *restoring) copyContents(ctx context.Context, to *sql.Conn) error {
 	})
 }
 
-func eachRow(ctx context.Context, on *sql.Conn, query string, f func(*sql.Rows) error) (err error) {
+func eachRow(ctx context.Context, on querier, query string, f func(*sql.Rows) error) (err error) {
 	rows, err := on.QueryContext(ctx, query)
 	if err != nil {
 		return err
@@ -318,10 +351,13 @@ func (r *restoring) visit(f func(entry) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return readEntries(file, func(e entry) error {
-		if e.kind == entryCheck && !r.root.verify(e.bytes) {
-			return fmt.Errorf("%w: the root key file holds another key than the one of the vault that was backed up: give the right file or restore it from its backup", ErrRootKey)
+	return readEntries(file, rowsFormat, func(e entry) error {
+		if e.kind == entryVault && !related(e.vaults, r.keys.lineage) {
+			return fmt.Errorf("the contents are of another vault than the keys: %w", ErrBackup)
 		}
 		return f(e)
 	})
 }
+
+// related reports whether of two vaults one is the other, or was restored from it.
+func related(a, b []vaultID) bool { return slices.Contains(a, b[0]) || slices.Contains(b, a[0]) }

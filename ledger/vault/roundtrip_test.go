@@ -1,11 +1,8 @@
 package vault
 
 import (
-	"github.com/medledger/medledger/events/store/disk"
-
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -209,39 +206,36 @@ func TestOpenRefuses(t *testing.T) {
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, CreateRootKey(disk.OS{}, cfg.RootKeyFile, rand.Reader), os.ErrExist)
-	write := func(text string, mode os.FileMode) string {
-		path := filepath.Join(t.TempDir(), "key")
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	good, err := os.ReadFile(cfg.RootKeyFile)
+	// A custody of another vault's, or one in which the key is damaged or gone.
+	other := newConfig(t)
+	openVault(t, other)
+	bad := cfg
+	bad.Custody = other.Custody
+	wantRefused(t, bad, "the right custody")
+	wantRoots(t, other.Custody, 1)
+	names, err := cfg.Custody.Names(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]struct{ path, says string }{
-		"missing":  {filepath.Join(t.TempDir(), "none"), "restore its root key file"},
-		"readable": {write(string(good), 0o640), "chmod 600"},
-		"cut":      {write(string(good[:60]), 0o600), "restore it from its backup"},
-		"not hex":  {write(strings.Repeat("z", 64), 0o600), "restore it from its backup"},
-		"other":    {write(strings.Repeat("0", 64), 0o600), "give the right file"},
-	} {
-		bad := cfg
-		bad.RootKeyFile = c.path
-		v, err := Open(ctx, bad)
-		if err == nil {
-			v.Close()
-		}
-		if !errors.Is(err, ErrRootKey) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v", name, err)
-		}
+	root := filepath.Join(custodyDir(cfg), names[len(names)-1]+".key")
+	restore := rewrite(t, root, func([]byte) []byte { return append(bytes.Repeat([]byte("ab"), keySize), '\n') })
+	wantRefused(t, cfg, "not sealed with this key")
+	restore()
+	restore = rewrite(t, root, func(b []byte) []byte { return b[:60] })
+	wantRefused(t, cfg, "put it back from your copy")
+	restore()
+	if err := os.Chmod(root, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, cfg, "chmod 600")
+	if err := os.Chmod(root, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for name, c := range map[string]Config{
-		"no dir": {RootKeyFile: cfg.RootKeyFile},
-		"no key": {Dir: cfg.Dir},
-		"limit":  {Dir: cfg.Dir, RootKeyFile: cfg.RootKeyFile, SmallLimit: MaxSmallLimit + 1},
+		"no dir":     {Custody: cfg.Custody},
+		"no custody": {Dir: cfg.Dir},
+		"limit":      {Dir: cfg.Dir, Custody: cfg.Custody, SmallLimit: MaxSmallLimit + 1},
+		"nodes":      {Dir: cfg.Dir, Custody: cfg.Custody, NodeCache: -1},
 	} {
 		if _, err := Open(ctx, c); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
@@ -264,6 +258,17 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if _, err := Open(ctx, cfg); err == nil {
 		t.Error("opened with a key database that is none")
+	}
+}
+
+func wantRefused(t *testing.T, cfg Config, says string) {
+	t.Helper()
+	v, err := Open(ctx, cfg)
+	if err == nil {
+		v.Close()
+	}
+	if !errors.Is(err, ErrRootKey) || !strings.Contains(err.Error(), says) {
+		t.Errorf("want a refusal that says %q: %v", says, err)
 	}
 }
 

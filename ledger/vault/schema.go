@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,15 +16,17 @@ import (
 
 const (
 	keysFile      = "keys.sqlite"
-	schemaVersion = 2
+	schemaVersion = 3
 	readers       = 4 // connections
 )
 
 // schema of keys.sqlite; the package comment says what is in it.
 const schema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE keys (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, wrapped BLOB NOT NULL) STRICT;
-CREATE TABLE owners (kind INTEGER NOT NULL, owner BLOB NOT NULL, key INTEGER NOT NULL,
+CREATE TABLE nodes (id INTEGER PRIMARY KEY, blob BLOB NOT NULL) STRICT;
+CREATE TABLE staged (id INTEGER PRIMARY KEY, blob BLOB NOT NULL) STRICT;
+CREATE TABLE pending (slot INTEGER PRIMARY KEY, promised INTEGER NOT NULL) STRICT;
+CREATE TABLE owners (kind INTEGER NOT NULL, owner BLOB NOT NULL, key INTEGER NOT NULL, proof BLOB NOT NULL,
 	PRIMARY KEY (kind, owner)) WITHOUT ROWID, STRICT;
 CREATE TABLE versions (
 	serial INTEGER PRIMARY KEY,
@@ -65,7 +68,7 @@ func openSQLite(path, options string, connections int) (*sql.DB, error) {
 }
 
 // prepareFile makes the schema in a new file and checks an old one.
-func (k *keyStore) prepareFile(ctx context.Context, empty bool, root *rootKey, random io.Reader) error {
+func (k *keyStore) prepareFile(ctx context.Context, empty bool, cfg Config) error {
 	var version, secure int
 	if err := k.conn.QueryRowContext(ctx, "PRAGMA secure_delete").Scan(&secure); err != nil {
 		return err
@@ -80,35 +83,19 @@ func (k *keyStore) prepareFile(ctx context.Context, empty bool, root *rootKey, r
 		// A new one would make Collect take every ciphertext for an orphan.
 		return errors.New("it holds no keys, but the vault's folder holds ciphertext: restore it from its backup")
 	case version == 0:
-		return create(ctx, k.conn, root, random)
-	case version == oldSchema:
+		return create(ctx, k.conn, cfg)
+	case version == schema1 || version == schema2:
 		return fmt.Errorf("its format is %d, %w", version, ErrOldFormat)
 	case version != schemaVersion:
 		return fmt.Errorf("its format is %d, this program knows %d: use the program that wrote it", version, schemaVersion)
 	}
-	if err := checkRoot(ctx, k.conn, root); err != nil {
-		return err
-	}
-	// A crash between the commit of a destruction and this leaves destroyed
-	// keys in the write-ahead log.
-	return checkpoint(ctx, k.conn)
-}
-
-// checkRoot holds a root key to the one that the vault was made with.
-func checkRoot(ctx context.Context, conn *sql.Conn, root *rootKey) error {
-	var check []byte
-	if err := conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'key-check'").Scan(&check); err != nil {
-		return fmt.Errorf("reading the key check: %w", err)
-	}
-	if !root.verify(check) {
-		return fmt.Errorf("%w: the root key file holds another key than the one that this vault was made with: give the right file or restore it from its backup", ErrRootKey)
-	}
 	return nil
 }
 
-// create is one transaction: a crash leaves an empty database or a whole schema.
-func create(ctx context.Context, conn *sql.Conn, root *rootKey, random io.Reader) error {
-	check, err := root.check(random)
+// create is one transaction: a crash leaves an empty database or a whole schema,
+// with a tree of no generation yet, which start makes.
+func create(ctx context.Context, conn *sql.Conn, cfg Config) error {
+	id, err := newVaultID(cfg.Random)
 	if err != nil {
 		return err
 	}
@@ -116,10 +103,7 @@ func create(ctx context.Context, conn *sql.Conn, root *rootKey, random io.Reader
 	if err != nil {
 		return err
 	}
-	if err = createSchema(ctx, tx, check); err == nil {
-		err = createLedgerKeys(ctx, tx, root, random, 1)
-	}
-	if err != nil {
+	if err := createSchema(ctx, tx, id, nil, treeState{fanOut: cfg.fanOut, kind: cfg.Custody.Kind()}); err != nil {
 		return errors.Join(fmt.Errorf("making the schema: %w", err), tx.Rollback())
 	}
 	return tx.Commit()
@@ -130,37 +114,21 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-func createSchema(ctx context.Context, on execer, keyCheck []byte) error {
+func createSchema(ctx context.Context, on execer, id vaultID, former []vaultID, state treeState) error {
 	_, err := on.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion))
 	if err != nil {
 		return err
 	}
-	_, err = on.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES ('key-check', ?), ('collected', ?)", keyCheck, make([]byte, 8))
+	ids := []byte{}
+	for _, f := range former {
+		ids = append(ids, f[:]...)
+	}
+	_, err = on.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), ('collected', ?)",
+		metaVault, id[:], metaFormer, ids, metaTree, state.marshal(), metaSlot, slotBytes(0), metaOwn, slotBytes(0), make([]byte, 8))
 	return err
 }
 
-// createLedgerKeys makes the ledger's own keys, in slots from first on.
-func createLedgerKeys(ctx context.Context, on execer, root *rootKey, random io.Reader, first slot) error {
-	for i, name := range ledgerKeys {
-		key, err := newKeyBytes(random)
-		if err != nil {
-			return err
-		}
-		s := first + slot(i)
-		wrapped, err := wrapNamed(root.aead, random, newKey{s, name, key})
-		clear(key[:])
-		if err != nil {
-			return err
-		}
-		if _, err := on.ExecContext(ctx, "INSERT INTO keys (slot, name, wrapped) VALUES (?, ?, ?)", int64(s), name.append(nil), wrapped); err != nil {
-			return err
-		}
-		if _, err := on.ExecContext(ctx, "INSERT INTO owners (kind, owner, key) VALUES (?, ?, ?)", int64(name.kind), name.owner[:], int64(s)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func slotBytes(s slot) []byte { return binary.BigEndian.AppendUint64(nil, uint64(s)) }
 
 // newKeyBytes draws a named key.
 func newKeyBytes(random io.Reader) (*[keySize]byte, error) {
@@ -171,16 +139,14 @@ func newKeyBytes(random io.Reader) (*[keySize]byte, error) {
 	return key, nil
 }
 
-// checkpoint moves the write-ahead log into the database and truncates it.
-func checkpoint(ctx context.Context, conn *sql.Conn) error {
-	var busy, log, moved int
+// checkpoint moves the write-ahead log into the database and truncates it, unless
+// somebody reads it.
+func checkpoint(ctx context.Context, conn *sql.Conn) (busy bool, err error) {
+	var log, moved int
 	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved); err != nil {
-		return fmt.Errorf("truncating the write-ahead log: %w", err)
+		return false, fmt.Errorf("truncating the write-ahead log: %w", err)
 	}
-	if busy != 0 {
-		return errors.New("truncating the write-ahead log: another process reads it; end that process and try again")
-	}
-	return nil
+	return busy, nil
 }
 
 // idColumn scans an id.

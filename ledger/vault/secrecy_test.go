@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -47,18 +48,37 @@ func docOf(id events.ID) []byte { return fmt.Appendf(nil, "the name and address 
 
 func termOf(id events.ID) Term { return Term{"urn:system-of-secrets", "secret-number-" + id.String()} }
 
+// treeKeys returns the key of every node.
+func treeKeys(t *testing.T, v *Vault) (keys [][]byte) {
+	t.Helper()
+	err := eachRow(ctx, v.keys.reader, "SELECT id FROM nodes", func(rows *sql.Rows) error {
+		var row int64
+		if err := rows.Scan(&row); err != nil {
+			return err
+		}
+		n, _ := nodeOfRow(row)
+		key, err := v.keys.tree.nodeKey(ctx, n)
+		keys = append(keys, key[:])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // TestNoSecretOnDisk looks for plaintext, keys and salts in every file of the
-// folder, before and after destruction, and after it for wrapped keys too. The
+// folder, before and after destruction, and for the keys of the tree's nodes. The
 // vault is big enough for SQLite to split pages many times over.
 func TestNoSecretOnDisk(t *testing.T) {
 	cfg := newConfig(t)
 	cfg.SmallLimit = 5000
 	v := openVault(t, cfg)
 	type secret struct {
-		id                events.ID
-		recordKey         []byte
-		key, salt, plain  []byte
-		wrapped, typeName []byte
+		id               events.ID
+		recordKey        []byte
+		key, salt, plain []byte
+		typeName         []byte
 	}
 	var all []secret
 	const records = 1500
@@ -76,12 +96,11 @@ func TestNoSecretOnDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wrapped := row.wrapped
-		recordKey, err := v.keys.ring.open(row.key, recordName(id), wrapped)
+		recordKey, err := v.keys.tree.key(ctx, row.key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := v.keys.unwrap(row, id, 1)
+		s, err := v.keys.unwrap(ctx, row, id, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,13 +108,11 @@ func TestNoSecretOnDisk(t *testing.T) {
 			mustPutDocument(t, v, p, docOf(id), termOf(id))
 		}
 		if i%10 == 0 {
-			all = append(all, secret{id, recordKey[:], s.key[:], s.salt[:], plain[:64], wrapped, typeName})
+			all = append(all, secret{id, recordKey[:], s.key[:], s.salt[:], plain[:64], typeName})
 		}
 	}
 	before := everyFile(t, cfg.Dir)
-	if len(where(before, all[0].wrapped)) == 0 {
-		t.Fatal("the search does not find a wrapped key that is there")
-	}
+	nodeKeys := treeKeys(t, v)
 	check := func(files map[string][]byte, when string) {
 		t.Helper()
 		for _, s := range all {
@@ -107,6 +124,11 @@ func TestNoSecretOnDisk(t *testing.T) {
 		}
 	}
 	check(before, "before destruction")
+	for _, key := range nodeKeys {
+		if found := where(before, key); len(found) > 0 {
+			t.Errorf("the key of a node is in %v", found)
+		}
+	}
 	for _, s := range all {
 		if len(where(before, v.ledger.digest(Identity, termOf(s.id)))) == 0 {
 			t.Fatal("the search does not find a digest that is there")
@@ -118,15 +140,12 @@ func TestNoSecretOnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := v.keys.ring.complete(ctx); err != nil { // DiscardDocument does not
+	if err := v.keys.tree.complete(ctx, false); err != nil { // DiscardDocument does not
 		t.Fatal(err)
 	}
 	after := everyFile(t, cfg.Dir)
 	check(after, "after destruction")
 	for _, s := range all {
-		if found := where(after, s.wrapped); len(found) > 0 {
-			t.Errorf("wrapped key after destruction in %v", found)
-		}
 		for _, space := range []Space{Identity, Accounting, Directory} {
 			if found := where(after, v.ledger.digest(space, termOf(s.id))); len(found) > 0 {
 				t.Errorf("digest of a term in space %d after destruction in %v", space, found)

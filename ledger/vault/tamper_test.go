@@ -169,34 +169,24 @@ func TestSwappedCiphertexts(t *testing.T) {
 	mustRead(t, v, b, 2, large)
 }
 
-// TestTamperedWrappedKeys alters, cuts and moves a version's secrets and the
-// record key above them.
+// TestTamperedWrappedKeys alters, cuts and moves a version's secrets, the nodes of the
+// tree above them, and the proof of a patient's key.
 func TestTamperedWrappedKeys(t *testing.T) {
 	v := openVault(t, newConfig(t))
 	id, other := events.MustNewID(), events.MustNewID()
 	mustPut(t, v, id, 1, pattern(10))
+	mustPutDocument(t, v, identity(id), []byte("x"))
 	row, err := v.keys.lookup(ctx, id, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := v.keys.ring.open(row.key, recordName(id), row.wrapped)
+	key, err := v.keys.tree.key(ctx, row.key)
 	if err != nil {
 		t.Fatal(err)
-	}
-	openKey := func(s slot, name keyName, b []byte) error {
-		_, err := v.keys.ring.open(s, name, b)
-		return err
 	}
 	openSecrets := func(b []byte, record events.ID, version uint32) error {
 		_, err := unwrapSecrets(&key, b, record, version)
 		return err
-	}
-	for i := range row.wrapped {
-		bad := bytes.Clone(row.wrapped)
-		bad[i] ^= 2
-		if openKey(row.key, recordName(id), bad) == nil {
-			t.Fatalf("byte %d of a record key altered unseen", i)
-		}
 	}
 	for i := range row.secrets {
 		bad := bytes.Clone(row.secrets)
@@ -205,12 +195,21 @@ func TestTamperedWrappedKeys(t *testing.T) {
 			t.Fatalf("byte %d of a version's secrets altered unseen", i)
 		}
 	}
+	patient := keyName{patientKey, id}
+	s, proof, err := v.keys.lookupKey(ctx, patient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	openNamed := func(name keyName, s slot, proof []byte) error {
+		_, err := v.keys.namedKey(ctx, name, s, proof)
+		return err
+	}
 	for name, err := range map[string]error{
-		"key cut":                  openKey(row.key, recordName(id), row.wrapped[1:]),
-		"key in another slot":      openKey(row.key+1, recordName(id), row.wrapped),
-		"key of another record":    openKey(row.key, recordName(other), row.wrapped),
-		"key of another kind":      openKey(row.key, keyName{patientKey, id}, row.wrapped),
-		"key zeroed":               openKey(row.key, recordName(id), make([]byte, len(row.wrapped))),
+		"key in another slot":      openNamed(patient, s-1, proof),
+		"key of another patient":   openNamed(keyName{patientKey, other}, s, proof),
+		"key of another kind":      openNamed(keyName{accountingKey, id}, s, proof),
+		"proof cut":                openNamed(patient, s, proof[1:]),
+		"proof zeroed":             openNamed(patient, s, make([]byte, len(proof))),
 		"secrets cut":              openSecrets(row.secrets[:len(row.secrets)-1], id, 1),
 		"secrets of other version": openSecrets(row.secrets, id, 2),
 		"secrets of other record":  openSecrets(row.secrets, other, 1),
@@ -219,5 +218,80 @@ func TestTamperedWrappedKeys(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: opened", name)
 		}
+	}
+}
+
+// TestTamperedTree alters, moves and removes nodes: whoever asks for what lies below
+// is told of the damage, and all others of theirs.
+func TestTamperedTree(t *testing.T) {
+	cfg := newConfig(t)
+	cfg.fanOut = 2
+	v := openVault(t, cfg)
+	ids := make([]events.ID, 9)
+	for i := range ids {
+		ids[i] = events.MustNewID()
+		mustPut(t, v, ids[i], 1, pattern(10))
+	}
+	exec := func(query string, args ...any) {
+		t.Helper()
+		if _, err := v.keys.conn.ExecContext(ctx, query, args...); err != nil {
+			t.Fatal(err)
+		}
+		v.cache.wipe()
+		v.keys.tree.cache.wipe()
+	}
+	row, err := v.keys.lookup(ctx, ids[0], 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _ := v.keys.tree.state.leaf(row.key)
+	above, _ := v.keys.tree.state.parent(leaf)
+	for _, n := range []nodeID{leaf, above} {
+		var blob []byte
+		if err := v.keys.conn.QueryRowContext(ctx, readNode, n.row()).Scan(&blob); err != nil {
+			t.Fatal(err)
+		}
+		for i := range blob {
+			bad := bytes.Clone(blob)
+			bad[i] ^= 4
+			exec(putNode, n.row(), bad)
+			wantCorrupt(t, fmt.Sprintf("byte %d of a node of level %d altered", i, n.level), v, ids[0], 1, pattern(10))
+		}
+		exec("DELETE FROM nodes WHERE id = ?", n.row())
+		wantCorrupt(t, "node removed", v, ids[0], 1, pattern(10))
+		mustRead(t, v, ids[8], 1, pattern(10))
+		exec("INSERT INTO nodes (id, blob) SELECT ?, blob FROM nodes WHERE id = ?", n.row(), nodeID{n.level, n.index + 1}.row())
+		wantCorrupt(t, "another node in its place", v, ids[0], 1, pattern(10))
+		exec(putNode, n.row(), blob[1:])
+		wantCorrupt(t, "node cut", v, ids[0], 1, pattern(10))
+		exec(putNode, n.row(), blob)
+		mustRead(t, v, ids[0], 1, pattern(10))
+	}
+}
+
+// TestKeyOfAnother redirects a record, and a patient, to another's key before
+// something is put: it must not come to lie under a key that outlives them.
+func TestKeyOfAnother(t *testing.T) {
+	v := openVault(t, newConfig(t))
+	a, b := events.MustNewID(), events.MustNewID()
+	for _, id := range []events.ID{a, b} {
+		mustPut(t, v, id, 1, pattern(10))
+		mustPutDocument(t, v, identity(id), []byte("x"))
+	}
+	for _, query := range []string{
+		"UPDATE versions SET key = (SELECT key FROM versions WHERE record = ?2) WHERE record = ?1",
+		"UPDATE owners SET key = (SELECT key FROM owners WHERE kind = 2 AND owner = ?2) WHERE kind = 2 AND owner = ?1",
+	} {
+		if _, err := v.keys.conn.ExecContext(ctx, query, a[:], b[:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var corrupt *CorruptError
+	if _, err := v.Put(ctx, a, 2, Meta{}, bytes.NewReader(nil)); !errors.As(err, &corrupt) {
+		t.Errorf("put under another record's key: %v", err)
+	}
+	v.named.wipe()
+	if _, err := v.PutDocument(ctx, identity(a), nil); !errors.As(err, &corrupt) {
+		t.Errorf("put under another patient's key: %v", err)
 	}
 }

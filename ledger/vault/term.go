@@ -29,11 +29,11 @@ type ledgerSecrets struct{ index [keySize]byte }
 
 func openLedgerKeys(ctx context.Context, k *keyStore) (ledgerSecrets, error) {
 	name := keyName{kind: indexKey}
-	s, wrapped, err := k.lookupKey(ctx, name)
+	s, proof, err := k.lookupKey(ctx, name)
 	if err != nil {
 		return ledgerSecrets{}, fmt.Errorf("opening the key of the index: %w", err)
 	}
-	key, err := k.ring.open(s, name, wrapped)
+	key, err := k.namedKey(ctx, name, s, proof)
 	if err != nil {
 		return ledgerSecrets{}, fmt.Errorf("opening the key of the index, restore %s from its backup: %w", keysFile, err)
 	}

@@ -1,6 +1,9 @@
 package vault
 
 import (
+	"bytes"
+	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,16 +11,19 @@ import (
 	"path/filepath"
 
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 const (
-	oldSchema = 1
+	schema1, schema2 = 1, 2 // of earlier programs
 	// asideFile is the key database of an earlier format during an upgrade.
 	asideFile = keysFile + ".old"
 	// newFile is a key database that is being built.
 	newFile = keysFile + ".new"
-	// unfinishedFile marks a folder that is being restored.
+	// unfinishedFile marks a folder that is being restored, and upgradingFile one
+	// that is being upgraded. They hold the id of the vault to be.
 	unfinishedFile = "restoring"
+	upgradingFile  = "upgrading"
 )
 
 var (
@@ -36,6 +42,7 @@ func refuseUnfinished(fsys disk.FS, dir string) error {
 		err  error
 	}{
 		{os.Stat, asideFile, ErrOldFormat},
+		{fsys.Stat, upgradingFile, ErrOldFormat},
 		{fsys.Stat, unfinishedFile, ErrUnfinished},
 	} {
 		_, err := c.stat(filepath.Join(dir, c.name))
@@ -44,6 +51,42 @@ func refuseUnfinished(fsys disk.FS, dir string) error {
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("looking into the vault's folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// claimID marks a folder as being made into a vault of an id, which it returns: the
+// one of an earlier attempt whose mark is there, whose root keys go, for they are
+// those of a vault that never was. Crash before: no mark. Crash after: the mark.
+func claimID(ctx context.Context, cfg Config, mark string) (id vaultID, err error) {
+	path := filepath.Join(cfg.Dir, mark)
+	text, err := disk.ReadFile(cfg.FS, path)
+	if err == nil {
+		if n, decodeErr := hex.Decode(id[:], bytes.TrimSpace(text)); decodeErr == nil && n == len(id) && len(text) == 2*n+1 {
+			return id, removeRoots(ctx, cfg.Custody, id)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	if id, err = newVaultID(cfg.Random); err != nil {
+		return id, err
+	}
+	return id, disk.WriteFile(cfg.FS, path, append(hex.AppendEncode(nil, id[:]), '\n'), 0o600)
+}
+
+// removeRoots destroys every root key of a vault.
+func removeRoots(ctx context.Context, in custody.Custody, id vaultID) error {
+	names, err := in.Names(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for root keys: %w", err)
+	}
+	for _, name := range names {
+		if of, _, ok := parseRootName(name); !ok || of != id {
+			continue
+		}
+		if err := in.Destroy(ctx, name); err != nil {
+			return fmt.Errorf("destroying the root key of an unfinished vault: %w", err)
 		}
 	}
 	return nil

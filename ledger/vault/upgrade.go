@@ -5,36 +5,31 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 )
 
-// Upgrade makes the vault of an earlier program, whose versions lie under the
-// root key itself, one of this program; of a vault that is one already it does
-// nothing. Nobody else may use the folder meanwhile. The old key database is
-// overwritten and removed, so that what is destroyed later is not found in it.
+// Upgrade makes the vault of an earlier program, whose keys lie under the root key in
+// a file, one of this program; of a vault that is one already it does nothing.
+// Nobody else may use the folder meanwhile. The old key database and then the old
+// root key are overwritten and removed, so that what is destroyed later is not found
+// with them in older copies of the folder; backups of the earlier program cannot be
+// restored after that.
 //
 // Crash, at any moment: the folder as it was, or one that Open refuses with
 // ErrOldFormat and another Upgrade completes, or an upgraded one.
-func Upgrade(ctx context.Context, cfg Config) error {
-	return upgrade(ctx, cfg, noHook)
+func Upgrade(ctx context.Context, cfg Config, rootKeyFile string) error {
+	return upgrade(ctx, cfg, rootKeyFile, noHook)
 }
 
-func upgrade(ctx context.Context, cfg Config, hook stepHook) (err error) {
+func upgrade(ctx context.Context, cfg Config, rootKeyFile string, hook stepHook) (err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return err
 	}
-	root, err := loadRootKey(cfg.FS, cfg.RootKeyFile)
-	if err != nil {
-		return err
-	}
-	defer root.wipe()
-	u := upgrading{cfg: cfg, root: root, hook: hook, files: databaseFiles{cfg.Dir}}
+	u := upgrading{cfg: cfg, rootKeyFile: rootKeyFile, hook: hook, files: databaseFiles{cfg.Dir}}
 	if err := u.run(ctx); err != nil {
 		return fmt.Errorf("upgrading the vault, which can be repeated: %w", err)
 	}
@@ -42,10 +37,10 @@ func upgrade(ctx context.Context, cfg Config, hook stepHook) (err error) {
 }
 
 type upgrading struct {
-	cfg   Config
-	root  *rootKey
-	hook  stepHook
-	files databaseFiles
+	cfg         Config
+	rootKeyFile string
+	hook        stepHook
+	files       databaseFiles
 }
 
 func (u *upgrading) run(ctx context.Context) error {
@@ -55,8 +50,11 @@ func (u *upgrading) run(ctx context.Context) error {
 	}
 	if !aside {
 		old, err := u.build(ctx)
-		if err != nil || !old {
+		if err != nil {
 			return err
+		}
+		if !old {
+			return u.finish()
 		}
 		// A log that was left behind would be taken for the new database's.
 		if log, err := u.files.exist(keysFile + "-wal"); err != nil || log {
@@ -79,8 +77,33 @@ func (u *upgrading) run(ctx context.Context) error {
 			return err
 		}
 	}
-	// Crash before: as above. Crash after: an upgraded vault.
-	return u.hook.do(stepErase, func() error { return u.files.erase(asideFile) })
+	// Crash before: as above. Crash after: the mark, and the old root key perhaps.
+	if err := u.hook.do(stepErase, func() error { return u.files.erase(asideFile) }); err != nil {
+		return err
+	}
+	return u.finish()
+}
+
+// finish destroys the old root key and removes the mark, if there is one: without it
+// nothing was upgraded.
+func (u *upgrading) finish() error {
+	fsys, mark := u.cfg.FS, filepath.Join(u.cfg.Dir, upgradingFile)
+	if _, err := fsys.Stat(mark); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := eraseFile(fsys, u.rootKeyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("destroying the old root key: %w", err)
+	}
+	if err := fsys.SyncDir(filepath.Dir(u.rootKeyFile)); err != nil {
+		return fmt.Errorf("destroying the old root key: %w", err)
+	}
+	// Crash before: as above, without the key. Crash after: an upgraded vault.
+	if err := fsys.Remove(mark); err != nil {
+		return err
+	}
+	return fsys.SyncDir(u.cfg.Dir)
 }
 
 // build makes the new database beside the old one, and reports whether there is
@@ -102,144 +125,54 @@ func (u *upgrading) build(ctx context.Context) (old bool, err error) {
 	if version == schemaVersion {
 		return false, u.files.remove(newFile)
 	}
-	if version != oldSchema {
-		return false, fmt.Errorf("its format is %d, this program knows %d and %d: use the program that wrote it", version, oldSchema, schemaVersion)
+	if version != schema1 && version != schema2 {
+		return false, fmt.Errorf("its format is %d, this program knows %d to %d: use the program that wrote it", version, schema1, schemaVersion)
 	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := checkRoot(ctx, conn, u.root); err != nil {
+	c := conversion{cfg: u.cfg, version: version, from: conn}
+	if err := c.openRoot(ctx, u.rootKeyFile); err != nil {
 		return false, err
 	}
-	if err := checkpoint(ctx, conn); err != nil {
+	defer c.root.wipe()
+	if busy, err := checkpoint(ctx, conn); err != nil || busy {
+		return false, errors.Join(err, fmt.Errorf("the write-ahead log of %s is in use (%v); end the process that has it open", u.files.path(keysFile), busy))
+	}
+	// Crash before: nothing. Crash after: a mark, and a root key of the vault to be,
+	// which the next Upgrade makes anew.
+	if c.id, err = claimID(ctx, u.cfg, upgradingFile); err != nil {
 		return false, err
 	}
 	return true, u.hook.do(stepBuild, func() error {
-		return u.files.build(ctx, newFile, func(to *sql.Conn) error { return u.convert(ctx, conn, to) })
+		if err := createRoot(ctx, u.cfg.Custody, c.id.rootName(firstGeneration)); err != nil {
+			return err
+		}
+		if err := u.files.build(ctx, newFile, func(to *sql.Conn) error { return c.convert(ctx, to) }); err != nil {
+			return err
+		}
+		return u.verify(ctx, c.keys)
 	})
 }
 
-// convert copies an old database into an empty one.
-func (u *upgrading) convert(ctx context.Context, from, to *sql.Conn) error {
-	var check, collected []byte
-	err := from.QueryRowContext(ctx, "SELECT (SELECT value FROM meta WHERE name = 'key-check'), (SELECT value FROM meta WHERE name = 'collected')").Scan(&check, &collected)
+// verify opens every node of the new tree, from the custody down, before anything of
+// the old vault goes.
+func (u *upgrading) verify(ctx context.Context, want int) (err error) {
+	db, err := openSQLite(u.files.path(newFile), "_pragma=query_only(ON)", 1)
 	if err != nil {
 		return err
 	}
-	if err := createSchema(ctx, to, check); err != nil {
-		return err
+	defer func() { err = errors.Join(err, db.Close()) }()
+	keys := 0
+	if err := walkTree(ctx, db, u.cfg.Custody, func(slot, *[keySize]byte) error { keys++; return nil }); err != nil {
+		return fmt.Errorf("reading the new key tree back: %w", err)
 	}
-	// A row keeps its number: the slot of its key becomes its serial.
-	if _, err := to.ExecContext(ctx, "UPDATE meta SET value = ? WHERE name = 'collected'", collected); err != nil {
-		return err
+	if keys != want {
+		return fmt.Errorf("the new key tree has %d keys instead of %d: %w", keys, want, errTree)
 	}
-	if err := createLedgerKeys(ctx, to, u.root, u.cfg.Random, 1); err != nil {
-		return err
-	}
-	if err := u.convertVersions(ctx, from, to); err != nil {
-		return err
-	}
-	err = copyRows(ctx, from, to, "SELECT 1, record, keys FROM destroyed", "INSERT INTO destroyed (kind, owner, keys) VALUES (?, ?, ?)", 3)
-	if err != nil {
-		return err
-	}
-	return copyRows(ctx, from, to, "SELECT number, live FROM segments", "INSERT INTO segments (number, live) VALUES (?, ?)", 2)
-}
-
-// oldVersion is a version in an old database.
-type oldVersion struct {
-	record  events.ID
-	version uint32
-	slot    int64
-	at      location
-	wrapped []byte
-}
-
-// convertVersions gives each record a key and wraps its versions under it.
-func (u *upgrading) convertVersions(ctx context.Context, from, to *sql.Conn) (err error) {
-	ring, err := newFlatKeyring(ctx, to, u.root, u.cfg.Random)
-	defer func() { err = errors.Join(err, ring.closeStatements()) }()
-	if err != nil {
-		return err
-	}
-	rows, err := from.QueryContext(ctx, "SELECT v.record, v.version, v.slot, v.segment, v.offset, v.length, k.wrapped FROM versions v JOIN keys k ON k.slot = v.slot ORDER BY v.record, v.version")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	key := newKey{slot: slot(len(ledgerKeys)), key: new([keySize]byte)}
-	defer func() { clear(key.key[:]) }()
-	for rows.Next() {
-		var v oldVersion
-		if err := rows.Scan((*idColumn)(&v.record), &v.version, &v.slot, &v.at.segment, &v.at.offset, &v.at.length, &v.wrapped); err != nil {
-			return err
-		}
-		if v.record != key.name.owner {
-			key.slot, key.name = key.slot+1, recordName(v.record)
-			if _, err := io.ReadFull(u.cfg.Random, key.key[:]); err != nil {
-				return fmt.Errorf("reading randomness for a record key: %w", err)
-			}
-			if err := ring.create(ctx, []newKey{key}); err != nil {
-				return err
-			}
-		}
-		if err := u.convertVersion(ctx, to, key, v); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-func (u *upgrading) convertVersion(ctx context.Context, to *sql.Conn, key newKey, v oldVersion) error {
-	s, err := u.root.unwrapOld(v.wrapped, v.record, v.version)
-	if err != nil {
-		return &CorruptError{Record: v.record, Version: v.version, Err: err}
-	}
-	defer s.wipe()
-	wrapped, err := wrapSecrets(key.key, s, v.record, v.version, u.cfg.Random)
-	if err != nil {
-		return err
-	}
-	_, err = to.ExecContext(ctx, "INSERT INTO versions (serial, record, version, key, segment, offset, length, secrets) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		v.slot, v.record[:], int64(v.version), int64(key.slot), int64(v.at.segment), v.at.offset, v.at.length, wrapped)
-	return err
-}
-
-// oldContext is what a version's secrets were bound to under the root key.
-const oldContext = "medledger/vault/key/v1\x00"
-
-// unwrapOld opens the secrets of a version in an old database.
-func (k *rootKey) unwrapOld(wrapped []byte, record events.ID, version uint32) (*secrets, error) {
-	plain, err := unseal(k.aead, wrapped, appendName([]byte(oldContext), record, version))
-	if err != nil {
-		return nil, fmt.Errorf("version key: %w", err)
-	}
-	defer clear(plain)
-	return parseSecrets(plain)
-}
-
-// copyRows copies rows of columns values from one database to another.
-func copyRows(ctx context.Context, from, to *sql.Conn, query, insert string, columns int) (err error) {
-	rows, err := from.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	values, targets := make([]any, columns), make([]any, columns)
-	for i := range values {
-		targets[i] = &values[i]
-	}
-	for rows.Next() {
-		if err := rows.Scan(targets...); err != nil {
-			return err
-		}
-		if _, err := to.ExecContext(ctx, insert, values...); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return nil
 }
 
 // databaseFiles are the files of key databases in a vault's folder, which are
@@ -274,10 +207,22 @@ func (d databaseFiles) remove(name string) error {
 	return nil
 }
 
-// erase overwrites a file with zeros, durably, and then removes it. What a disk
+// erase overwrites a file with zeros, durably, and then removes it, with what SQLite
+// may have left beside it.
+func (d databaseFiles) erase(name string) error {
+	if err := eraseFile(disk.OS{}, d.path(name)); err != nil {
+		return err
+	}
+	if err := d.remove(name); err != nil {
+		return err
+	}
+	return disk.OS{}.SyncDir(d.dir)
+}
+
+// eraseFile overwrites a file with zeros, durably, and then removes it. What a disk
 // or file system keeps of overwritten blocks is beyond it.
-func (d databaseFiles) erase(name string) (err error) {
-	f, err := os.OpenFile(d.path(name), os.O_WRONLY, 0)
+func eraseFile(fsys disk.FS, path string) error {
+	f, err := fsys.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -290,12 +235,9 @@ func (d databaseFiles) erase(name string) (err error) {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("overwriting %s: %w", d.path(name), err)
+		return fmt.Errorf("overwriting %s: %w", path, err)
 	}
-	if err := d.remove(name); err != nil {
-		return err
-	}
-	return disk.OS{}.SyncDir(d.dir)
+	return fsys.Remove(path)
 }
 
 // build makes a key database of one file, in one transaction that fill fills,

@@ -18,7 +18,7 @@ import (
 
 // oldFolder unpacks a vault that a program of schema 1 wrote: three records with
 // two versions each that live, and three that were destroyed.
-func oldFolder(t *testing.T) Config {
+func oldFolder(t *testing.T) (cfg Config, rootKeyFile string) {
 	t.Helper()
 	dir := t.TempDir()
 	f, err := os.Open("testdata/schema1.tar.gz")
@@ -51,9 +51,9 @@ func oldFolder(t *testing.T) Config {
 			t.Fatal(err)
 		}
 	}
-	cfg := newConfig(t)
-	cfg.Dir, cfg.RootKeyFile = filepath.Join(dir, "vault"), filepath.Join(dir, "keys", "vault.key")
-	return cfg
+	cfg = newConfig(t)
+	cfg.Dir = filepath.Join(dir, "vault")
+	return cfg, filepath.Join(dir, "keys", "vault.key")
 }
 
 // oldRows returns the versions, wrapped keys and destroyed records of an old
@@ -92,7 +92,7 @@ func oldRows(t *testing.T, cfg Config) (versions []versionName, wrapped [][]byte
 }
 
 // judgeUpgraded opens an upgraded vault and holds it to what the old one had.
-func judgeUpgraded(t *testing.T, cfg Config, versions []versionName, wrapped [][]byte, destroyed []events.ID) {
+func judgeUpgraded(t *testing.T, cfg Config, rootKeyFile string, versions []versionName, wrapped [][]byte, destroyed []events.ID) {
 	t.Helper()
 	files := everyFile(t, cfg.Dir)
 	for _, b := range wrapped {
@@ -127,15 +127,19 @@ func judgeUpgraded(t *testing.T, cfg Config, versions []versionName, wrapped [][
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{asideFile, newFile, keysFile + "-wal"} {
-		if _, err := os.Stat(filepath.Join(cfg.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v", name, err)
+	wantRoots(t, cfg.Custody, 1)
+	for _, path := range []string{
+		filepath.Join(cfg.Dir, asideFile), filepath.Join(cfg.Dir, newFile), filepath.Join(cfg.Dir, keysFile+"-wal"),
+		filepath.Join(cfg.Dir, upgradingFile), rootKeyFile,
+	} {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
 
 func TestUpgrade(t *testing.T) {
-	cfg := oldFolder(t)
+	cfg, rootKeyFile := oldFolder(t)
 	versions, wrapped, destroyed := oldRows(t, cfg)
 	if len(where(everyFile(t, cfg.Dir), wrapped[0])) == 0 {
 		t.Fatal("the search does not find a wrapped key that is there")
@@ -145,32 +149,35 @@ func TestUpgrade(t *testing.T) {
 	if !bytes.Contains([]byte(err.Error()), []byte("medledger upgrade")) {
 		t.Errorf("the error does not say what to do: %v", err)
 	}
-	wrong := cfg
-	wrong.RootKeyFile = newConfig(t).RootKeyFile
-	wantErr(t, Upgrade(ctx, wrong), ErrRootKey)
+	wrong := filepath.Join(t.TempDir(), "wrong.key")
+	if err := os.WriteFile(wrong, bytes.Repeat([]byte("ab"), 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, Upgrade(ctx, cfg, wrong), ErrRootKey)
+	wantErr(t, Upgrade(ctx, cfg, wrong+".none"), ErrRootKey)
 	for range 2 {
-		if err := Upgrade(ctx, cfg); err != nil {
+		if err := Upgrade(ctx, cfg, rootKeyFile); err != nil {
 			t.Fatal(err)
 		}
 	}
-	judgeUpgraded(t, cfg, versions, wrapped, destroyed)
+	judgeUpgraded(t, cfg, rootKeyFile, versions, wrapped, destroyed)
 
 	// Newer ones stay refused, and a missing one is not made.
 	db, err := sql.Open("sqlite", filepath.Join(cfg.Dir, keysFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("PRAGMA user_version = 3"); err != nil {
+	if _, err := db.Exec("PRAGMA user_version = 4"); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
 	if _, err := Open(ctx, cfg); err == nil || errors.Is(err, ErrOldFormat) {
 		t.Errorf("a newer format: %v", err)
 	}
-	if Upgrade(ctx, cfg) == nil {
+	if Upgrade(ctx, cfg, rootKeyFile) == nil {
 		t.Error("a newer format was upgraded")
 	}
-	wantErr(t, Upgrade(ctx, newConfig(t)), fs.ErrNotExist)
+	wantErr(t, Upgrade(ctx, newConfig(t), rootKeyFile), fs.ErrNotExist)
 }
 
 // TestFaultsOfUpgrade stops an upgrade before and after each step: the folder is
@@ -179,9 +186,9 @@ func TestFaultsOfUpgrade(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for _, s := range []step{stepBuild, stepAside, stepSwap, stepErase} {
 			t.Run(fmt.Sprintf("step%d/after=%v", s, after), func(t *testing.T) {
-				cfg := oldFolder(t)
+				cfg, rootKeyFile := oldFolder(t)
 				versions, wrapped, destroyed := oldRows(t, cfg)
-				err := upgrade(ctx, cfg, func(now step, isAfter bool) error {
+				err := upgrade(ctx, cfg, rootKeyFile, func(now step, isAfter bool) error {
 					if now == s && isAfter == after {
 						return errFault
 					}
@@ -200,10 +207,10 @@ func TestFaultsOfUpgrade(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if err := Upgrade(ctx, cfg); err != nil {
+				if err := Upgrade(ctx, cfg, rootKeyFile); err != nil {
 					t.Fatal(err)
 				}
-				judgeUpgraded(t, cfg, versions, wrapped, destroyed)
+				judgeUpgraded(t, cfg, rootKeyFile, versions, wrapped, destroyed)
 			})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 const (
@@ -45,17 +46,22 @@ var (
 	ErrStopped = errors.New("vault stopped after a failed write; close it and open it again")
 )
 
-// Config says where a vault lies and what it works with. Only Dir and
-// RootKeyFile are needed.
+// Config says where a vault lies and what it works with. Only Dir and Custody are
+// needed.
 type Config struct {
 	// Dir is the vault's folder, created if missing. The caller makes sure that
 	// only one Vault uses it.
 	Dir string
-	// RootKeyFile holds the root key, made by CreateRootKey. It should lie on
-	// another disk than Dir.
-	RootKeyFile string
-	// FS holds RootKeyFile and the ciphertexts; the operating system's file
-	// system if nil. SQLite does its own input and output below Dir.
+	// Custody has the root key, outside Dir, best on another disk. The vault makes
+	// it and replaces it; it leaves other vaults' alone. The caller closes it after
+	// the vault.
+	Custody custody.Custody
+	// Register is the file in which destroyed slots are registered, so that a
+	// restoration kills them again. It lies with the secrets, outside Dir. None is
+	// kept if it is empty.
+	Register string
+	// FS holds the ciphertexts and the register; the operating system's file system
+	// if nil. SQLite does its own input and output below Dir.
 	FS disk.FS
 	// Random yields keys, salts and nonces; crypto/rand if nil. It must be safe
 	// for concurrent use.
@@ -68,6 +74,11 @@ type Config struct {
 	// SegmentSize is the size in bytes at which a segment is closed; zero means
 	// DefaultSegmentSize.
 	SegmentSize int64
+	// NodeCache is how many bytes of opened nodes of the key tree are kept in
+	// memory; zero means DefaultNodeCache.
+	NodeCache int
+
+	fanOut int // of a new vault's tree, for tests
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -86,15 +97,21 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SegmentSize == 0 {
 		c.SegmentSize = DefaultSegmentSize
 	}
+	if c.NodeCache == 0 {
+		c.NodeCache = DefaultNodeCache
+	}
+	if c.fanOut == 0 {
+		c.fanOut = defaultFanOut
+	}
 	switch {
 	case c.Dir == "":
 		return c, fmt.Errorf("no vault folder given: %w", ErrInvalid)
-	case c.RootKeyFile == "":
-		return c, fmt.Errorf("no root key file given: %w", ErrInvalid)
+	case c.Custody == nil:
+		return c, fmt.Errorf("no custody given for the root key: %w", ErrInvalid)
 	case c.SmallLimit < 0 || c.SmallLimit > MaxSmallLimit:
 		return c, fmt.Errorf("small limit of %d bytes, allowed are 1 to %d: %w", c.SmallLimit, MaxSmallLimit, ErrInvalid)
-	case c.SegmentSize < 0:
-		return c, fmt.Errorf("segment size of %d bytes: %w", c.SegmentSize, ErrInvalid)
+	case c.SegmentSize < 0 || c.NodeCache < 0:
+		return c, fmt.Errorf("segments of %d bytes and %d bytes of nodes in memory: %w", c.SegmentSize, c.NodeCache, ErrInvalid)
 	}
 	return c, nil
 }
@@ -120,22 +137,18 @@ type Vault struct {
 	closed bool         // guarded by life
 }
 
-// Open opens the vault in cfg.Dir, or makes one. It refuses a root key file
-// that is missing, readable by others, or not the key that the vault was made
-// with, each with an error that wraps ErrRootKey and says what to do; a
-// folder of an earlier format, or one whose upgrade was interrupted, with
-// ErrOldFormat; and one whose restoration was, with ErrUnfinished. After a crash,
-// call Collect.
+// Open opens the vault in cfg.Dir, or makes one. It completes destructions that a
+// crash interrupted. It refuses a custody in which the root key is not, or of
+// another kind, with an error that wraps ErrRootKey and says what to do; a folder of
+// an earlier format, or one whose upgrade was interrupted, with ErrOldFormat; one
+// whose restoration was, with ErrUnfinished; and one whose key was being moved, with
+// ErrMoving. After a crash, call Collect.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	return open(ctx, cfg, noHook)
 }
 
 func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
 	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	root, err := loadRootKey(cfg.FS, cfg.RootKeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -152,14 +165,9 @@ func open(ctx context.Context, cfg Config, hook stepHook) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openKeyStore(ctx, cfg.Dir, empty, root, cfg.Random, hook)
+	keys, err := openKeyStore(ctx, cfg, empty, hook)
 	if err != nil {
 		return nil, err
-	}
-	// SQLite's directory entries must not be lost to a crash after something in
-	// its files was acknowledged.
-	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
-		return nil, errors.Join(fmt.Errorf("syncing the vault's folder: %w", err), keys.close())
 	}
 	ledger, err := openLedgerKeys(ctx, keys)
 	if err != nil {

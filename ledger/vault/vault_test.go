@@ -2,7 +2,7 @@ package vault
 
 import (
 	"context"
-	"crypto/rand"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,20 +11,57 @@ import (
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 // newConfig returns the Config of a new vault in folders of the test's.
 func newConfig(t testing.TB) Config {
 	t.Helper()
 	dir := t.TempDir()
-	key := filepath.Join(dir, "root.key")
-	if err := CreateRootKey(disk.OS{}, key, rand.Reader); err != nil {
-		t.Fatal(err)
-	}
 	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return Config{Dir: filepath.Join(dir, "vault"), RootKeyFile: key, Logger: slog.New(slog.DiscardHandler)}
+	return Config{
+		Dir: filepath.Join(dir, "vault"), Custody: openCustody(t, disk.OS{}, filepath.Join(dir, "custody", "keys")),
+		Register: filepath.Join(dir, "custody", "destroyed.register"), Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// openCustody opens custody in a folder, with the key of an epoch.
+func openCustody(t testing.TB, fsys disk.FS, dir string) custody.Custody {
+	t.Helper()
+	c, err := custody.OpenFolder(custody.FolderConfig{Dir: dir, FS: fsys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Create(ctx, epoch); err != nil && !errors.Is(err, custody.ErrExists) {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// epoch is the key of the backups in tests.
+const epoch = "epoch-1"
+
+// custodyDir is where the keys of a Config of newConfig are.
+func custodyDir(cfg Config) string { return filepath.Join(filepath.Dir(cfg.Dir), "custody", "keys") }
+
+// wantRoots holds what is in custody to a number of root keys.
+func wantRoots(t testing.TB, c custody.Custody, want int) {
+	t.Helper()
+	names, err := c.Names(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var roots []string
+	for _, name := range names {
+		if strings.HasPrefix(name, rootPrefix) {
+			roots = append(roots, name)
+		}
+	}
+	if len(roots) != want {
+		t.Errorf("root keys in custody: %v, want %d", roots, want)
+	}
 }
 
 // keepVersions keeps every document.

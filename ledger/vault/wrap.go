@@ -19,7 +19,8 @@ const (
 	namedKeyContext   = "medledger/vault/named-key/v1\x00"
 	versionKeyContext = "medledger/vault/version/v1\x00"
 
-	wrappedNamedSize = keySize + sealOverhead
+	proofSize        = sealOverhead
+	wrappedNamedSize = keySize + sealOverhead // in schema 2
 	secretsFixed     = keySize + commitment.SaltSize + 8 + 1
 	minWrapped       = secretsFixed + sealOverhead
 	maxWrapped       = minWrapped + MaxContentType

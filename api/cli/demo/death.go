@@ -9,6 +9,7 @@ import (
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/vault"
 )
 
@@ -127,11 +128,15 @@ func accessLine(e client.Entry) string {
 // key.
 func (s *story) look(ctx context.Context) (err error) {
 	s.scene("The vault is opened past the service, with its root key")
-	v, err := vault.Open(ctx, vault.Config{Dir: s.at.Vault(), RootKeyFile: s.at.RootKey(), Random: rand.Reader})
+	keys, err := custody.OpenFolder(custody.FolderConfig{Dir: s.at.RootKeys(), Random: rand.Reader})
 	if err != nil {
-		return fmt.Errorf("opening the vault: %w", err)
+		return fmt.Errorf("opening the custody of the root key: %w", err)
 	}
-	defer func() { err = errors.Join(err, v.Close()) }()
+	v, err := vault.Open(ctx, vault.Config{Dir: s.at.Vault(), Custody: keys, Register: s.at.Register(), Random: rand.Reader})
+	if err != nil {
+		return errors.Join(fmt.Errorf("opening the vault: %w", err), keys.Close())
+	}
+	defer func() { err = errors.Join(err, v.Close(), keys.Close()) }()
 	open := func(r *record) string {
 		content, err := v.Get(ctx, r.id, 1)
 		switch {
