@@ -155,7 +155,6 @@ func (t *Tree) Update(position uint64, changes [][]byte) (mpt.Hash, error) {
 	}
 	t.root = t.apply(t.root, 0, entries)
 	t.position = position
-	t.sweep()
 	if t.dirty >= t.config.DirtyBytes || t.position-t.written >= t.config.FlushEvery {
 		select {
 		case t.kick <- struct{}{}:
