@@ -116,6 +116,26 @@ func TestVerifyIsStrict(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// Roots that no tree has, since a bit cannot be asked for twice, or a later one first.
+	for _, bits := range [][2]int{{7, 7}, {6, 7}} {
+		odd := mpt.AppendSteps(nil, []mpt.Step{{Bit: bits[0], Sibling: hash}, {Bit: bits[1], Sibling: hash}})
+		root := leaf
+		for _, bit := range bits {
+			if mpt.BitOf(key, bit) == 0 {
+				root = mpt.InnerHash(bit, root, hash)
+			} else {
+				root = mpt.InnerHash(bit, hash, root)
+			}
+		}
+		if err := mpt.VerifyLookup(root, key, value, true, odd); !errors.Is(err, mpt.ErrMalformed) {
+			t.Errorf("bits %v: %v", bits, err)
+		}
+	}
+	// Half of what begins with "k": the other half is left out.
+	half := mpt.InnerHash(10, leaf, hash)
+	if err := mpt.VerifyPrefix(half, key[:1], leaf, mpt.AppendStep(nil, 10, hash)); !errors.Is(err, mpt.ErrProof) {
+		t.Errorf("a node that leaves out keys with the prefix: %v", err)
+	}
 	if err := mpt.VerifyPrefix(root, long, root, nil); !errors.Is(err, mpt.ErrProof) {
 		t.Errorf("a prefix that is too long: %v", err)
 	}

@@ -182,6 +182,13 @@ func TestFileChangesUnderTheTree(t *testing.T) {
 				t.Errorf("%d of %d entries are damaged", damaged, len(h.stored))
 			}
 			mustClose(t, tree)
+			tree = mustOpen(t, c)
+			if tree.Position() != 0 {
+				t.Errorf("the next start believes the copy, at %d", tree.Position())
+			}
+			h.feed(t, tree)
+			h.check(t, tree, 50)
+			mustClose(t, tree)
 		})
 	}
 }

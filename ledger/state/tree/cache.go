@@ -89,7 +89,8 @@ func (t *Tree) peek(n *node) (*contents, error) {
 }
 
 // sweep drops pages that are in the file from memory until what is left of them is
-// within bounds: those that were not used since it came by (the clock algorithm).
+// within bounds: those that were not used since it came by (the clock algorithm). There
+// are more of them after a flush only, as Update changes every page that it loads.
 func (t *Tree) sweep() {
 	for turns := 2 * len(t.pages); t.loaded-t.pinned > t.config.CacheBytes && turns > 0; turns-- {
 		t.hand = (t.hand + 1) % len(t.pages)

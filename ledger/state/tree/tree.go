@@ -33,12 +33,15 @@ type Config struct {
 	Logger *slog.Logger
 
 	// DirtyBytes is how much may have changed before it is written; 24 MB if 0. That
-	// much is in memory, and as much again while it is being written.
+	// much is in memory, and as much again while it is being written; more if the disk
+	// does not keep up, since an Update never waits for it, and at most the whole tree.
+	// What is derived of it, keys and hashes, takes three quarters as much.
 	DirtyBytes int
 	// FlushEvery is how many events the copy may lag behind before it is written;
 	// 65,536 if 0. Fewer means a shorter replay after a crash.
 	FlushEvery uint64
-	// CacheBytes is how much of what is in the file stays in memory too; 16 MB if 0.
+	// CacheBytes is how much of what is in the file stays in memory too, with what is
+	// derived of it; 16 MB if 0.
 	CacheBytes int
 }
 
@@ -98,9 +101,9 @@ type Tree struct {
 }
 
 // ErrCopy is wrapped by the errors of a copy that changed under the tree or cannot be
-// read any more. Close the tree, Remove its copy, open it again and feed it the events
-// from the first one on.
-var ErrCopy = errors.New("the state tree's copy is damaged; remove it, it is made again from the events")
+// read any more. The tree is of no use then: close it and open it again, which makes a
+// copy that is damaged again from the events.
+var ErrCopy = errors.New("the state tree's copy is damaged; start again, and it is made again from the events")
 
 // Position is how many events of the log the tree covers.
 func (t *Tree) Position() uint64 {
@@ -152,7 +155,6 @@ func (t *Tree) Update(position uint64, changes [][]byte) (mpt.Hash, error) {
 	}
 	t.root = t.apply(t.root, 0, entries)
 	t.position = position
-	t.sweep()
 	if t.dirty >= t.config.DirtyBytes || t.position-t.written >= t.config.FlushEvery {
 		select {
 		case t.kick <- struct{}{}:

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -256,6 +255,61 @@ func TestNowhere(t *testing.T) {
 	}
 }
 
+// TestOtherValues: a program that hashes other values for the same stored forms makes
+// the tree again.
+func TestOtherValues(t *testing.T) {
+	h, path := newHistory(1), filepath.Join(t.TempDir(), "tree.sqlite")
+	tree := mustOpen(t, small(path))
+	h.turn(t, 300)
+	h.feed(t, tree)
+	mustClose(t, tree)
+	c := small(path)
+	c.Leaf = func(stored []byte) (Key, []byte, error) {
+		key, value, err := looseLeaf(stored)
+		return key, append([]byte{1}, value...), err
+	}
+	tree = mustOpen(t, c)
+	if tree.Position() != 0 || tree.Len() != 0 {
+		t.Errorf("a copy at %d with other hashes was believed", tree.Position())
+	}
+	mustClose(t, tree)
+}
+
+// TestUpdateDuringFlush changes and reads the tree at every step of a flush, with a cache
+// that keeps nothing: what is being written is not in the file yet.
+func TestUpdateDuringFlush(t *testing.T) {
+	h := newHistory(2)
+	c := patient(filepath.Join(t.TempDir(), "tree.sqlite"))
+	c.CacheBytes = 1
+	tree := mustOpen(t, c)
+	more := func() {
+		t.Helper()
+		h.turn(t, 30)
+		h.feed(t, tree)
+		h.check(t, tree, 200)
+	}
+	for range 3 {
+		h.turn(t, 400)
+		h.feed(t, tree)
+		s, needed := tree.snapshot()
+		more()
+		sum, err := tree.commit(t.Context(), s, nil)
+		if err != nil || !needed {
+			t.Fatal(err)
+		}
+		more()
+		tree.settle(s, sum, nil)
+		if written := tree.Stats().Written; written != s.at {
+			t.Errorf("written is %d, want %d", written, s.at)
+		}
+		more()
+	}
+	mustClose(t, tree)
+	if found := reopened(t, h, c.Path); found != h.position() {
+		t.Errorf("the next start is at %d of %d", found, h.position())
+	}
+}
+
 // TestReadersDuringUpdates reads and proves from other goroutines while the tree
 // changes and is written. Each proof is of some root that the tree had.
 func TestReadersDuringUpdates(t *testing.T) {
@@ -318,28 +372,4 @@ func TestClosedInAHurry(t *testing.T) {
 	h.feed(t, tree)
 	h.check(t, tree, 20)
 	mustClose(t, tree)
-}
-
-func FuzzParse(f *testing.F) {
-	entries := []entry{}
-	for i := range 3 {
-		e, err := newEntry(fmt.Appendf(nil, "an id of 16 byte%d with a value", i), looseLeaf)
-		if err != nil {
-			f.Fatal(err)
-		}
-		entries = append(entries, e)
-	}
-	f.Add(encode(0, entries[:1], nil).data)
-	f.Add(encode(256, entries[1:2], nil).data)
-	f.Add([]byte{0, 0})
-	f.Add([]byte{0, 0, 0x90, 0x00})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, depth, err := parse(data, looseLeaf)
-		if err != nil {
-			return
-		}
-		if again := encode(depth, merge(nil, c, nil), nil); !bytes.Equal(again.data, data) || len(again.items) != len(c.items) {
-			t.Errorf("%x is written back as %x", data, again.data)
-		}
-	})
 }
