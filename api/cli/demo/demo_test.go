@@ -318,12 +318,27 @@ func TestAttackersAreCapable(t *testing.T) {
 			}
 		})
 	}
-	// The checks of where a record stands can fail too.
+	checkLooks(t, s)
+}
+
+// checkLooks makes sure that what is told of where a record stands, and of what a vault
+// still has, could be otherwise.
+func checkLooks(t *testing.T, s *story) {
+	t.Helper()
 	for file, stands := range map[string]string{destroyedBundle: "active", activeBundle: "destroyed", neverBundle: "active"} {
 		before := s.unmet
 		if _, err := s.standing(t.Context(), "a record stands elsewhere", file, stands); err != nil || s.unmet != before+1 {
 			t.Errorf("%s passes for that of a record that is %s (%v)", file, stands, err)
 		}
+	}
+	for want, at := range map[string]ledger.Folder{noKey: s.copied, released: s.at} {
+		before := s.unmet
+		if err := s.lookInto(t.Context(), "a vault with other keys", at, want); err != nil || s.unmet != before+1 {
+			t.Errorf("%s passes for a vault whose destroyed record comes to %q (%v)", at, want, err)
+		}
+	}
+	if err := openVault(t.Context(), s.copied, func(func(*record) string) {}); refusedRoot(err) == noRootKey {
+		t.Error("a vault with its root key passes for one without")
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +59,7 @@ func (s *story) move(ctx context.Context) error {
 	if err := s.halt("the service is told to stop"); err != nil {
 		return err
 	}
-	if err := copySecrets(s.old.Custody, s.at.Custody); err != nil {
+	if err := copyFolder(s.old.Custody, s.at.Custody); err != nil {
 		return err
 	}
 	if err := errors.Join(os.RemoveAll(s.old.Data), os.RemoveAll(s.old.Custody)); err != nil {
@@ -112,6 +111,9 @@ func (s *story) restore(ctx context.Context) error {
 		return err
 	}
 	s.done("the backup of the evening", "of "+field(output, "size")+" events")
+	if err := s.lookInto(ctx, "its vault, past the service", s.at, noKey); err != nil {
+		return err
+	}
 	if err := s.keepEvidenceBeside(); err != nil {
 		return err
 	}
@@ -195,30 +197,5 @@ func (s *story) keepEvidenceBeside() error {
 		return errors.Join(fmt.Errorf("moving the server's messages: %w", err), messages.Close())
 	}
 	s.messages, s.evidence = messages, beside
-	return nil
-}
-
-// copySecrets copies the folder of the secrets, which only its owner reads.
-func copySecrets(from, to string) error {
-	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return os.MkdirAll(filepath.Join(to, name), 0o700)
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, name), content, 0o600)
-	})
-	if err != nil {
-		return fmt.Errorf("copying the secrets: %w", err)
-	}
 	return nil
 }

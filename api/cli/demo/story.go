@@ -26,13 +26,14 @@ type story struct {
 	at        ledger.Folder // where the ledger is left; in the day it lies in old
 	old       ledger.Folder // on the clinic's first machine
 	scratch   string        // for what the story needs for itself
-	stolen    string        // a copy of the first machine's secrets
-	evidence  string        // the folder with what is left beside the ledger
-	kept      bool          // the folder is left
-	bundled   bool          // the documents are the demo's own
-	docs      []document
-	attacks   []attack // without the logs' keys
-	lies      []attack // with all keys
+	// copied is a copy of the first machine's disks, of before the destructions.
+	copied   ledger.Folder
+	evidence string // the folder with what is left beside the ledger
+	kept     bool   // the folder is left
+	bundled  bool   // the documents are the demo's own
+	docs     []document
+	attacks  []attack // without the logs' keys
+	lies     []attack // with all keys
 	// distortions are the lies about a record's history.
 	distortions []distortion
 
@@ -68,7 +69,7 @@ func newStory(p *page, medledger *program, at ledger.Folder, scratch string, doc
 		old:      ledger.FolderAt(filepath.Join(scratch, "first-machine")),
 		evidence: filepath.Join(scratch, "evidence"), elsewhere: "Ward 2",
 	}
-	s.stolen = filepath.Join(scratch, "stolen")
+	s.copied = ledger.FolderAt(filepath.Join(scratch, "copied"))
 	s.attacks, s.lies, s.distortions = s.ways(), s.insidersWays(), distortions()
 	return s
 }
@@ -103,7 +104,7 @@ func (s *story) tell(ctx context.Context) (err error) {
 	s.title()
 	for _, scene := range []func(context.Context) error{
 		s.open, s.arrive, s.write, s.read, s.correct, s.own, s.withdraw, s.share, s.destroy, s.account,
-		s.move, s.prove, s.audit, s.look, s.tamper, s.betray,
+		s.look, s.move, s.prove, s.audit, s.tamper, s.betray,
 	} {
 		if err := errors.Join(scene(ctx), ctx.Err()); err != nil {
 			return err
@@ -134,7 +135,7 @@ func (s *story) close() {
 	s.scene("What was proved, and what was not")
 	s.say("Proved: without the logs' private keys nobody can change, drop, insert, move or reorder one event unseen by those who hold the public key and a checkpoint that they kept; nor can somebody who has the keys, of what others hold a checkpoint, a receipt or a history of. Where every record stands follows from the events; and every decision about a right was the one that the rules demand.")
 	s.say("Not proved: that all that happened was entered; that whoever holds the logs' private keys shows the same history to everybody (comparing kept checkpoints tells); that the person who holds a token is the person it was given to.")
-	s.say("Not undone: a photograph of a screen, a copy that a recipient kept, an image of the disk with the secrets, taken before a destruction.")
+	s.say("Not undone: a photograph of a screen, a copy that a recipient kept; nor, while the secrets are files, a copy of both disks from before a destruction.")
 	s.line("", "")
 	verdict, dye := "Everything was as it must be.", green
 	if s.unmet > 0 {
