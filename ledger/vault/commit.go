@@ -63,6 +63,8 @@ const (
 	stepGeneration             // making them count
 	stepRetire                 // destroying the former root key
 	stepTruncate               // truncating the write-ahead log
+	stepMark                   // marking that the root key moves
+	stepMoved                  // removing that mark
 	stepBuild                  // building the key database of an upgrade or a restoration
 	stepAside                  // renaming the old key database
 	stepSwap                   // renaming the new key database to its name

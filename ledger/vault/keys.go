@@ -97,7 +97,7 @@ func openKeyStore(ctx context.Context, cfg Config, empty bool, hook stepHook) (_
 	if err = k.tree.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if err = k.tree.start(ctx); err != nil {
+	if err = k.tree.start(ctx, cfg.moveTo); err != nil {
 		return nil, err
 	}
 	k.lastSlot, k.lastSerial, err = lastRows(ctx, k.conn)

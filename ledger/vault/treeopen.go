@@ -20,7 +20,7 @@ const (
 	metaStaged = "staged-tree" // treeState, of the generation that is being made
 	metaSlot   = "last-slot"   // the last slot that was given out
 	metaOwn    = "own-slot"    // the first that was given out since a restoration
-	metaMoving = "moving"      // the kind of custody that the root key moves out of
+	metaMoving = "moving"      // moving, while MoveCustody is at work
 )
 
 var (
@@ -83,7 +83,7 @@ func readIDs(ctx context.Context, on querier) (id vaultID, former []vaultID, err
 // start opens the tree of a prepared database, and goes on with what a crash
 // interrupted: it makes the first root key, completes destructions, and destroys
 // root keys that are retired.
-func (t *tree) start(ctx context.Context) (err error) {
+func (t *tree) start(ctx context.Context, moveTo custody.Custody) (err error) {
 	if t.id, t.former, err = readIDs(ctx, t.conn); err != nil {
 		return err
 	}
@@ -93,8 +93,11 @@ func (t *tree) start(ctx context.Context) (err error) {
 	if t.state, err = readState(ctx, t.conn); err != nil {
 		return err
 	}
-	if err := t.checkKind(ctx); err != nil {
+	if err := t.resumeMove(ctx, moveTo); err != nil {
 		return err
+	}
+	if here, kind := t.custody.Kind(), t.state.kind; here != kind {
+		return fmt.Errorf("%w: the vault's root key is in custody %q, not %q: open the vault with custody %q, or move the key (vault.MoveCustody)", ErrRootKey, kind, here, kind)
 	}
 	if t.state.generation == 0 {
 		return t.found(ctx)
@@ -110,24 +113,6 @@ func (t *tree) start(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: opening the key tree with the root key of generation %d: %w", ErrRootKey, t.state.generation, err)
 	}
 	return t.complete(ctx, true)
-}
-
-// checkKind holds the custody to the one that the root key is in.
-func (t *tree) checkKind(ctx context.Context) error {
-	moving, err := readMeta(ctx, t.conn, metaMoving)
-	if err != nil {
-		return err
-	}
-	here, kind := t.custody.Kind(), t.state.kind
-	switch {
-	case moving != nil && string(moving) != string(kind):
-		// The generation in the other custody counts, but the last one before it
-		// may still be where it was.
-		return fmt.Errorf("%w: from custody %q to %q", ErrMoving, moving, kind)
-	case here != kind:
-		return fmt.Errorf("%w: the vault's root key is in custody %q, not %q: open the vault with custody %q, or move the key (vault.MoveCustody)", ErrRootKey, kind, here, kind)
-	}
-	return nil
 }
 
 // checkRoots refuses a folder that is not the present one: whose root key is

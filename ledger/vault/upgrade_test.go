@@ -16,12 +16,13 @@ import (
 	"github.com/medledger/medledger/events"
 )
 
-// oldFolder unpacks a vault that a program of schema 1 wrote: three records with
-// two versions each that live, and three that were destroyed.
-func oldFolder(t *testing.T) (cfg Config, rootKeyFile string) {
+// oldFolder unpacks a vault that a program of an earlier schema wrote: three records
+// with two versions each that live, and three that were destroyed; of schema 2 with
+// documents of six patients, two of whom were destroyed, one with its account.
+func oldFolder(t *testing.T, schema int) (cfg Config, rootKeyFile string) {
 	t.Helper()
 	dir := t.TempDir()
-	f, err := os.Open("testdata/schema1.tar.gz")
+	f, err := os.Open(fmt.Sprintf("testdata/schema%d.tar.gz", schema))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,65 +57,100 @@ func oldFolder(t *testing.T) (cfg Config, rootKeyFile string) {
 	return cfg, filepath.Join(dir, "keys", "vault.key")
 }
 
-// oldRows returns the versions, wrapped keys and destroyed records of an old
-// folder.
-func oldRows(t *testing.T, cfg Config) (versions []versionName, wrapped [][]byte, destroyed []events.ID) {
+// oldVault is what an old vault held.
+type oldVault struct {
+	versions  []versionName
+	wrapped   [][]byte // keys, under the root key
+	destroyed []events.ID
+	documents []Place
+	buried    int // patients and accounts
+	keys      int // that went with each of destroyed
+}
+
+// oldRows reads the database of an old folder.
+func oldRows(t *testing.T, cfg Config, schema int) (old oldVault) {
 	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(cfg.Dir, keysFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		t.Fatal(err)
+	each := func(query string, scan func(*sql.Rows) error) {
+		t.Helper()
+		if err := eachRow(ctx, db, query, scan); err != nil {
+			t.Fatal(err)
+		}
 	}
-	defer conn.Close()
-	err = eachRow(ctx, conn, "SELECT record, version, wrapped FROM versions v JOIN keys k ON k.slot = v.slot", func(rows *sql.Rows) error {
+	join, records := "v.slot", ""
+	old.keys = 2 // of two versions; in schema 2 the record's own too
+	if schema == schema2 {
+		join, records, old.keys = "v.key", " WHERE kind = 1", 3
+		each("SELECT space, owner, id FROM documents", func(rows *sql.Rows) error {
+			var p Place
+			err := rows.Scan(&p.Space, (*idColumn)(&p.Owner), (*idColumn)(&p.ID))
+			old.documents = append(old.documents, p)
+			return err
+		})
+		each("SELECT count(*) FROM destroyed WHERE kind > 1", func(rows *sql.Rows) error { return rows.Scan(&old.buried) })
+		if len(old.documents) != 15 || old.buried != 3 {
+			t.Fatal(len(old.documents), old.buried)
+		}
+	}
+	each("SELECT record, version, wrapped FROM versions v JOIN keys k ON k.slot = "+join, func(rows *sql.Rows) error {
 		var n versionName
 		var b []byte
 		err := rows.Scan((*idColumn)(&n.record), &n.version, &b)
-		versions, wrapped = append(versions, n), append(wrapped, b)
+		old.versions, old.wrapped = append(old.versions, n), append(old.wrapped, b)
 		return err
 	})
-	if err == nil {
-		err = eachRow(ctx, conn, "SELECT record FROM destroyed", func(rows *sql.Rows) error {
-			var id events.ID
-			err := rows.Scan((*idColumn)(&id))
-			destroyed = append(destroyed, id)
-			return err
-		})
+	column := map[int]string{schema1: "record", schema2: "owner"}[schema]
+	each("SELECT "+column+" FROM destroyed"+records, func(rows *sql.Rows) error {
+		var id events.ID
+		err := rows.Scan((*idColumn)(&id))
+		old.destroyed = append(old.destroyed, id)
+		return err
+	})
+	if len(old.versions) != 6 || len(old.destroyed) != 3 {
+		t.Fatal(len(old.versions), len(old.destroyed))
 	}
-	if err != nil || len(versions) != 6 || len(destroyed) != 3 {
-		t.Fatal(len(versions), len(destroyed), err)
-	}
-	return versions, wrapped, destroyed
+	return old
 }
 
 // judgeUpgraded opens an upgraded vault and holds it to what the old one had.
-func judgeUpgraded(t *testing.T, cfg Config, rootKeyFile string, versions []versionName, wrapped [][]byte, destroyed []events.ID) {
+func judgeUpgraded(t *testing.T, cfg Config, rootKeyFile string, old oldVault) {
 	t.Helper()
 	files := everyFile(t, cfg.Dir)
-	for _, b := range wrapped {
+	for _, b := range old.wrapped {
 		if found := where(files, b); len(found) > 0 {
 			t.Errorf("a key wrapped under the root key is in %v", found)
 		}
 	}
 	v := openVault(t, cfg)
-	for _, n := range versions {
+	for _, n := range old.versions {
 		b, err := read(v, n.record, n.version)
 		if err != nil || len(b) < 100 {
 			t.Errorf("%+v: %d bytes, %v", n, len(b), err)
 		}
 	}
-	for _, id := range destroyed {
+	for _, id := range old.destroyed {
 		_, err := v.Get(ctx, id, 1)
 		wantErr(t, err, ErrDestroyed)
-		if keys, err := v.Destroy(ctx, id); err != nil || keys != 2 {
+		if keys, err := v.Destroy(ctx, id); err != nil || keys != old.keys {
 			t.Errorf("destroyed before: %d keys, %v", keys, err)
 		}
 	}
-	record := versions[0].record
+	for _, p := range old.documents {
+		mustDocument(t, v, p, pattern(199+int(p.Space)))
+		wantFind(t, v, Term{"id", p.ID.String()}, p)
+	}
+	var buried int
+	if err := v.keys.reader.QueryRowContext(ctx, "SELECT count(*) FROM destroyed WHERE kind > 1").Scan(&buried); err != nil || buried != old.buried {
+		t.Errorf("%d patients and accounts are remembered as destroyed, %v", buried, err)
+	}
+	if n := idleKeys(t, v); n != 0 {
+		t.Errorf("%d keys that nothing lies under", n)
+	}
+	record := old.versions[0].record
 	mustPut(t, v, record, 9, pattern(100))
 	mustPutDocument(t, v, identity(record), []byte("x"), Term{"a", "b"})
 	var asked int
@@ -139,9 +175,15 @@ func judgeUpgraded(t *testing.T, cfg Config, rootKeyFile string, versions []vers
 }
 
 func TestUpgrade(t *testing.T) {
-	cfg, rootKeyFile := oldFolder(t)
-	versions, wrapped, destroyed := oldRows(t, cfg)
-	if len(where(everyFile(t, cfg.Dir), wrapped[0])) == 0 {
+	for _, schema := range []int{schema1, schema2} {
+		t.Run(fmt.Sprint("schema", schema), func(t *testing.T) { testUpgrade(t, schema) })
+	}
+}
+
+func testUpgrade(t *testing.T, schema int) {
+	cfg, rootKeyFile := oldFolder(t, schema)
+	old := oldRows(t, cfg, schema)
+	if len(where(everyFile(t, cfg.Dir), old.wrapped[0])) == 0 {
 		t.Fatal("the search does not find a wrapped key that is there")
 	}
 	_, err := Open(ctx, cfg)
@@ -160,7 +202,7 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	judgeUpgraded(t, cfg, rootKeyFile, versions, wrapped, destroyed)
+	judgeUpgraded(t, cfg, rootKeyFile, old)
 
 	// Newer ones stay refused, and a missing one is not made.
 	db, err := sql.Open("sqlite", filepath.Join(cfg.Dir, keysFile))
@@ -183,11 +225,12 @@ func TestUpgrade(t *testing.T) {
 // TestFaultsOfUpgrade stops an upgrade before and after each step: the folder is
 // refused as what it is, and another upgrade completes it.
 func TestFaultsOfUpgrade(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for _, s := range []step{stepBuild, stepAside, stepSwap, stepErase} {
-			t.Run(fmt.Sprintf("step%d/after=%v", s, after), func(t *testing.T) {
-				cfg, rootKeyFile := oldFolder(t)
-				versions, wrapped, destroyed := oldRows(t, cfg)
+	for n := range 16 {
+		after, schema := n%2 == 0, schema1+n/2%2
+		for _, s := range []step{stepBuild, stepAside, stepSwap, stepErase}[n/4:][:1] {
+			t.Run(fmt.Sprintf("schema%d/step%d/after=%v", schema, s, after), func(t *testing.T) {
+				cfg, rootKeyFile := oldFolder(t, schema)
+				old := oldRows(t, cfg, schema)
 				err := upgrade(ctx, cfg, rootKeyFile, func(now step, isAfter bool) error {
 					if now == s && isAfter == after {
 						return errFault
@@ -210,7 +253,7 @@ func TestFaultsOfUpgrade(t *testing.T) {
 				if err := Upgrade(ctx, cfg, rootKeyFile); err != nil {
 					t.Fatal(err)
 				}
-				judgeUpgraded(t, cfg, rootKeyFile, versions, wrapped, destroyed)
+				judgeUpgraded(t, cfg, rootKeyFile, old)
 			})
 		}
 	}

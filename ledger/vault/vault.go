@@ -78,7 +78,8 @@ type Config struct {
 	// memory; zero means DefaultNodeCache.
 	NodeCache int
 
-	fanOut int // of a new vault's tree, for tests
+	fanOut int             // of a new vault's tree, for tests
+	moveTo custody.Custody // the vault is opened for a move
 }
 
 func (c Config) withDefaults() (Config, error) {
