@@ -65,7 +65,7 @@ func (s *story) prove(ctx context.Context) error {
 	if err := s.proveOthers(ctx); err != nil {
 		return err
 	}
-	s.say("In copies of hers somebody hides that the other doctor was curious:")
+	s.say("In copies of hers somebody changes that the other doctor was curious:")
 	return s.distortAll(ctx, b)
 }
 
@@ -155,8 +155,8 @@ func tableRow(report, name string) string {
 // distortion is a way to change a bundle.
 type distortion struct {
 	name string
-	// do returns the bundle changed, so that it hides one of its events.
-	do   func(b *bundle, hidden int) ([]byte, error)
+	// do returns the bundle changed at one of its events.
+	do   func(b *bundle, at int) ([]byte, error)
 	want error // what medverify must say
 }
 
@@ -170,12 +170,12 @@ func distortions() []distortion {
 
 // distortAll changes copies of a bundle, each of which must be found out.
 func (s *story) distortAll(ctx context.Context, b *bundle) error {
-	hidden := slices.IndexFunc(b.events, s.curious)
+	curious := slices.IndexFunc(b.events, s.curious)
 	for i, d := range s.distortions {
-		if hidden < 1 {
+		if curious < 1 {
 			return errNothingToAttack
 		}
-		changed, err := d.do(b, hidden)
+		changed, err := d.do(b, curious)
 		if err != nil {
 			return fmt.Errorf("changing a history: %w", err)
 		}

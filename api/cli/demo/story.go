@@ -133,7 +133,7 @@ func (s *story) title() {
 // close says what it all came to.
 func (s *story) close() {
 	s.scene("What was proved, and what was not")
-	s.say("Proved: without the logs' private keys nobody can change, drop, insert, move or reorder one event unseen by those who hold the public key and a checkpoint that they kept; nor can somebody who has the keys, of what others hold a checkpoint, a receipt or a history of. Where every record stands follows from the events; and every decision about a right was the one that the rules demand.")
+	s.say("Proved: without the logs' private keys nobody can change, drop, insert, move or reorder one event unseen by those who hold the public key and a checkpoint that they kept; nor can who has the keys, up to the last checkpoint, receipt or history that others hold. Where every record stands follows from the events, and every decision about a right was the one that the rules demand.")
 	s.say("Not proved: that all that happened was entered; that whoever holds the logs' private keys shows the same history to everybody (comparing kept checkpoints tells); that the person who holds a token is the person it was given to.")
 	s.say("Not undone: a photograph of a screen, a copy that a recipient kept; nor, while the secrets are files, a copy of both disks from before a destruction.")
 	s.line("", "")

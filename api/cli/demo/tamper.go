@@ -64,7 +64,7 @@ func (s *story) insidersWays() []attack {
 		{"revived record: the map's last word is that it lives", s.with(revive), nil, audit.StateRootMismatch, nil},
 		{"wrong time: a checkpoint with the map of another", s.with(mistime), nil, audit.StateRootMismatch, nil},
 		{"shrunken state log: every second leaf is gone", s.with(shrink), kept, audit.StateKeptLarger, thinned},
-		{"lost state log: there never was one, he says", (*forgery).lose, nil, audit.StateMissing, nil},
+		{"missing state log: removed, as if there were none", (*forgery).lose, nil, audit.StateMissing, nil},
 	}
 }
 
