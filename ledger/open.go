@@ -13,7 +13,6 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/ledger/custody"
-	"github.com/medledger/medledger/ledger/custody/token"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/access"
@@ -151,19 +150,6 @@ func (l *Ledger) openVault(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
 	return nil
-}
-
-// openCustody opens the custody of the vault's root key, which the caller closes.
-func openCustody(ctx context.Context, f Folder, c Config) (keys custody.Custody, err error) {
-	if c.Token.Socket != "" {
-		keys, err = token.Dial(ctx, token.Config{Socket: c.Token.Socket, ServerUIDs: []uint32{c.Token.User}})
-	} else {
-		keys, err = custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys(), FS: c.FS, Random: c.Random})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the custody of the vault's root key: %w", err)
-	}
-	return keys, nil
 }
 
 func storeConfig(f Folder, c Config, signed uint64) segment.Config {

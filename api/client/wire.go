@@ -289,6 +289,9 @@ type DestructionRequest struct {
 type Destroyed struct {
 	Record events.ID `json:"record"`
 	Keys   uint32    `json:"keys"` // that were destroyed
+	// Custody is where their root key was, "file" or "token", and with it what the
+	// destruction withstands.
+	Custody string `json:"custody"`
 	Done
 }
 

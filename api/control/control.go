@@ -44,6 +44,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/vault"
 )
 
 const (
@@ -58,6 +59,7 @@ var ErrNoServer = errors.New("no server has the ledger open")
 // Ledger is what is controlled.
 type Ledger interface {
 	Backup(ctx context.Context, folder string) (*ledger.Manifest, error)
+	VaultStats(ctx context.Context) (vault.Stats, error)
 	IssueOnTheMachine(ctx context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error)
 }
 
@@ -143,6 +145,9 @@ func handler(l Ledger, p *profiler, secret string) http.Handler {
 	mux.HandleFunc("POST /token", command(func(ctx context.Context, in tokenRequest) (*Issued, error) {
 		return issue(ctx, l, in.Administrator, in.Lifetime)
 	}))
+	mux.HandleFunc("POST /vault-stats", command(func(ctx context.Context, _ struct{}) (vault.Stats, error) {
+		return l.VaultStats(ctx)
+	}))
 	mux.HandleFunc("POST /profile/begin", command(p.begin))
 	mux.HandleFunc("POST /profile/end", command(p.end))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -227,6 +232,11 @@ func Backup(ctx context.Context, dir, folder string) (*ledger.Manifest, error) {
 func Token(ctx context.Context, dir string, administrator events.ID, lifetime time.Duration) (*Issued, error) {
 	var issued Issued
 	return &issued, call(ctx, dir, "token", tokenRequest{administrator, lifetime}, &issued)
+}
+
+// VaultStats asks the server how the vault's keys are doing.
+func VaultStats(ctx context.Context, dir string) (s vault.Stats, err error) {
+	return s, call(ctx, dir, "vault-stats", struct{}{}, &s)
 }
 
 // call runs a command in the server. The error wraps ErrNoServer if there is none.

@@ -19,6 +19,8 @@ import (
 	"github.com/medledger/medledger/api/control"
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/vault"
 )
 
 // fake is a ledger that remembers what it was asked.
@@ -32,6 +34,10 @@ type fake struct {
 func (f *fake) Backup(_ context.Context, folder string) (*ledger.Manifest, error) {
 	f.folder = folder
 	return &ledger.Manifest{Format: 1, Origin: "clinic.example", Size: 7}, f.err
+}
+
+func (f *fake) VaultStats(context.Context) (vault.Stats, error) {
+	return vault.Stats{Generation: 7, Custody: custody.File}, nil
 }
 
 func (f *fake) IssueOnTheMachine(_ context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error) {
