@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/medledger/medledger/verifier/history"
 )
 
 // answers is a transport that holds every answer against the OpenAPI document.
@@ -73,6 +75,9 @@ func (a *answers) check(r *http.Request, response *http.Response) {
 	}
 	if got != kind {
 		a.t.Errorf("%s %s: %d has the type %q, want %q", r.Method, r.URL.Path, response.StatusCode, got, kind)
+		return
+	}
+	if kind == history.MediaType { // no JSON value: whoever reads it verifies it
 		return
 	}
 	body, err := io.ReadAll(response.Body)

@@ -30,6 +30,7 @@ type clinic struct {
 	*ledger.Ledger
 	t       testing.TB
 	url     string
+	vkey    []byte // the log's verifier key
 	journal *journal
 	answers *answers
 
@@ -89,6 +90,9 @@ func newClinic(t testing.TB, limits api.Limits) *clinic {
 	c.answers = &answers{t: t}
 	secret, err := os.ReadFile(filepath.Join(config.Dir, "admin.token"))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if c.vkey, err = os.ReadFile(filepath.Join(config.Dir, "log.vkey")); err != nil {
 		t.Fatal(err)
 	}
 	admin := c.with(strings.TrimSpace(string(secret)))

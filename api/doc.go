@@ -29,7 +29,8 @@
 //	PUT    /v1/records/{record}/content                     amend
 //	GET    /v1/records/{record}/content?purpose=[&version=] read
 //	PUT    /v1/records/{record}/patient                     file under another patient
-//	GET    /v1/records/{record}/history[?cursor=]           its events
+//	GET    /v1/records/{record}/events[?cursor=]            its events
+//	GET    /v1/records/{record}/history                     the proof that these are all (verifier/history)
 //	POST   /v1/records/{record}/shares                      disclose
 //	GET    /v1/shares/{share}/content                       receive
 //	POST   /v1/shares/{share}/acknowledgement               acknowledge
@@ -42,6 +43,8 @@
 //	GET /log/checkpoint                   the newest signed checkpoint
 //	GET /log/tile/{L}/{N}[.p/{W}]         a hash tile
 //	GET /log/tile/entries/{N}[.p/{W}]     an entry bundle, for auditors
+//	GET /state/…                          the same of the state log (verifier/state),
+//	                                      its entry bundles for everybody
 //	GET /openapi.json                     what all this looks like (OpenAPI 3.1)
 //	GET /healthz                          200 while the process runs
 //	GET /readyz                           200 while the ledger accepts commands;
@@ -51,9 +54,9 @@
 // Outside /v1, HEAD is allowed wherever GET is. Reading under /v1 is an event, so
 // that HEAD, which would leave one for nothing, is not offered there.
 //
-// Everything under /log/ is C2SP tlog-tiles (https://c2sp.org/tlog-tiles) with
-// <prefix> = /log: the same bytes as the files of the log's folder, so any client
-// of tiled logs reads it. What the checkpoint does not cover is not served.
+// Everything under /log/ and /state/ is C2SP tlog-tiles (https://c2sp.org/tlog-tiles)
+// with <prefix> = /log or /state: the same bytes as the files of the log's folder, so
+// any client of tiled logs reads it. What the checkpoint does not cover is not served.
 //
 // # Requests
 //

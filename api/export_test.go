@@ -23,9 +23,10 @@ type Parameter struct {
 	Of       any
 }
 
-// RawBody and ReceiptBody stand for bodies that are no wire types.
+// RawBody, HistoryBody and ReceiptBody stand for bodies that are no wire types.
 type (
 	RawBody     = rawBody
+	HistoryBody = historyBody
 	ReceiptBody = receiptBody
 )
 

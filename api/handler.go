@@ -37,8 +37,9 @@ type Log interface {
 type Config struct {
 	// Ledger is what is served.
 	Ledger *ledger.Ledger
-	// Log is served under /log/; the ledger's if nil.
-	Log Log
+	// Log is served under /log/; the ledger's if nil. State is its state log, served
+	// under /state/; the ledger's if nil.
+	Log, State Log
 	// Stopped returns why the ledger accepts no more commands, or nil while it
 	// does; the ledger's Err if nil. Callers learn only that it stopped.
 	Stopped func() error
@@ -95,6 +96,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		c.Log = c.Ledger.Log()
 	}
+	if c.State == nil {
+		c.State = c.Ledger.StateLog()
+	}
 	if c.Stopped == nil {
 		c.Stopped = c.Ledger.Err
 	}
@@ -128,9 +132,13 @@ func New(c Config) (http.Handler, error) {
 	// Without SkipClean the router would answer paths like /log//checkpoint with
 	// a redirect, and without UseEncodedPath it would take %2f for a slash.
 	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()
-	h.get("/log/checkpoint", h.checkpoint)
-	h.getBelow(entriesPath, entriesPath+"{N}", h.entries)
-	h.getBelow("/log/tile/", "/log/tile/{L}/{N}", h.tile)
+	log, state := treeOf{h, c.Log, logPrefix}, treeOf{h, c.State, statePrefix}
+	h.get(logPrefix+"checkpoint", log.checkpoint)
+	h.getBelow(entriesPath, entriesPath+"{N}", log.statements)
+	h.getBelow(logPrefix+"tile/", logPrefix+"tile/{L}/{N}", log.tile)
+	h.get(statePrefix+"checkpoint", state.checkpoint)
+	h.getBelow(statePrefix+"tile/entries/", statePrefix+"tile/entries/{N}", state.leaves)
+	h.getBelow(statePrefix+"tile/", statePrefix+"tile/{L}/{N}", state.tile)
 	for i := range routes {
 		rt := &routes[i]
 		h.router.Handle(rt.path, h.observed(rt.path, h.guarded(rt))).Methods(rt.method)

@@ -109,7 +109,7 @@ func TestLifeOfARecord(t *testing.T) {
 	if outcomes[client.OutcomeReleased] != 6 || outcomes[client.OutcomeDisclosed] != 1 || outcomes[client.OutcomeRefused] != 8 {
 		t.Errorf("accesses: %v", outcomes)
 	}
-	history := must(c.as(events.RoleAuditor).History(ctx, record, ""))(t)
+	history := must(c.as(events.RoleAuditor).RecordEvents(ctx, record, ""))(t)
 	last := history.Events[len(history.Events)-1]
 	if history.Record != record || last.Type != events.TypeHistoryRead || last.Outcome != client.OutcomeAnswered {
 		t.Errorf("the history ends with %+v", last)

@@ -134,7 +134,7 @@ func (c *call) listAccesses() error {
 	return sendJSON(c.w, http.StatusOK, out)
 }
 
-func (c *call) history() error {
+func (c *call) recordEvents() error {
 	after, err := c.after()
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (c *call) history() error {
 	if err != nil {
 		return err
 	}
-	out := client.History{Record: c.path["record"]}
+	out := client.RecordEvents{Record: c.path["record"]}
 	if more {
 		out.Cursor = eventCursorAt(list[pageSize-1].Index)
 	}

@@ -10,10 +10,12 @@ import (
 	"github.com/medledger/medledger/verifier/proof"
 )
 
-// entriesPath is what the paths of entry bundles begin with.
-const entriesPath = "/log/tile/entries/"
-
 const (
+	// The logs are served below these.
+	logPrefix   = "/log/"
+	statePrefix = "/state/"
+	// entriesPath is what the paths of bundles of statements begin with.
+	entriesPath = logPrefix + "tile/entries/"
 	// immutable is for tiles and bundles, full and partial ones alike: what a
 	// path names never changes (tlog-tiles). It does not say 'public', so that
 	// a shared cache keeps nothing that a request with credentials was answered.
@@ -22,10 +24,17 @@ const (
 	text      = "text/plain; charset=utf-8"
 )
 
-// checkpoint serves /log/checkpoint. Caches must ask again each time: a stale
+// treeOf is a transparency log as it is served: C2SP tlog-tiles below a prefix.
+type treeOf struct {
+	*handler
+	log    Log
+	prefix string
+}
+
+// checkpoint serves the newest one. Caches must ask again each time: a stale
 // checkpoint would hide events from whoever looks for them.
-func (h *handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
-	published := h.Log.Published()
+func (t treeOf) checkpoint(w http.ResponseWriter, r *http.Request) error {
+	published := t.log.Published()
 	if published == nil {
 		return &problem{Status: http.StatusNotFound, Detail: "the log has signed no checkpoint yet; try again in a moment"}
 	}
@@ -33,13 +42,13 @@ func (h *handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, text, published.Note)
 }
 
-// tile serves the hash tiles below /log/tile/.
-func (h *handler) tile(w http.ResponseWriter, r *http.Request) error {
-	t, err := tileOf(r)
+// tile serves the hash tiles.
+func (t treeOf) tile(w http.ResponseWriter, r *http.Request) error {
+	tile, err := t.named(r)
 	if err != nil {
 		return err
 	}
-	body, err := h.Log.Tile(r.Context(), t)
+	body, err := t.log.Tile(r.Context(), tile)
 	if err != nil {
 		return err
 	}
@@ -47,37 +56,50 @@ func (h *handler) tile(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, octets, body)
 }
 
-// entries serves entry bundles, which hold statements: to auditors only.
-func (h *handler) entries(w http.ResponseWriter, r *http.Request) error {
-	t, err := tileOf(r)
+// leaves serves entry bundles to everybody: those of the state log are hashes.
+func (t treeOf) leaves(w http.ResponseWriter, r *http.Request) error {
+	tile, err := t.named(r)
 	if err != nil {
 		return err
 	}
-	c, err := h.authenticated(w, r)
+	return t.bundle(w, r, tile)
+}
+
+// statements serves entry bundles that hold statements: to auditors only.
+func (t treeOf) statements(w http.ResponseWriter, r *http.Request) error {
+	tile, err := t.named(r)
 	if err != nil {
 		return err
 	}
-	if err := h.Ledger.ReadLog(r.Context(), c.command); err != nil {
+	c, err := t.authenticated(w, r)
+	if err != nil {
+		return err
+	}
+	if err := t.Ledger.ReadLog(r.Context(), c.command); err != nil {
 		return c.explain(err)
 	}
-	body, err := h.Log.Entries(r.Context(), t.Index, t.Width)
+	return t.bundle(w, r, tile)
+}
+
+func (t treeOf) bundle(w http.ResponseWriter, r *http.Request, tile proof.Tile) error {
+	body, err := t.log.Entries(r.Context(), tile.Index, tile.Width)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", immutable)
-	if body, err = h.compressed(w, r, body); err != nil {
+	if body, err = t.compressed(w, r, body); err != nil {
 		return err
 	}
 	return send(w, r, octets, body)
 }
 
-// tileOf reads the path as it was sent: what is escaped is not a tile's path.
-func tileOf(r *http.Request) (proof.Tile, error) {
-	t, err := proof.ParsePath(strings.TrimPrefix(r.URL.EscapedPath(), "/log/"))
+// named reads the path as it was sent: what is escaped is not a tile's path.
+func (t treeOf) named(r *http.Request) (proof.Tile, error) {
+	tile, err := proof.ParsePath(strings.TrimPrefix(r.URL.EscapedPath(), t.prefix))
 	if err != nil {
-		return t, &problem{Status: http.StatusNotFound, Detail: "this is not the path of a tile or entry bundle; see https://c2sp.org/tlog-tiles"}
+		return tile, &problem{Status: http.StatusNotFound, Detail: "this is not the path of a tile or entry bundle; see https://c2sp.org/tlog-tiles"}
 	}
-	return t, nil
+	return tile, nil
 }
 
 // compressed returns an entry bundle in the encoding that the request asks for,

@@ -15,6 +15,7 @@ import (
 	"github.com/medledger/medledger/api"
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/history"
 )
 
 var update = flag.Bool("update", false, "write openapi.json anew")
@@ -168,6 +169,8 @@ func contentOf(body any, schemas object) object {
 		return nil
 	case api.RawBody:
 		return object{"*/*": object{}}
+	case api.HistoryBody:
+		return object{history.MediaType: object{}}
 	case api.ReceiptBody:
 		return object{"application/json": object{"schema": ref("Receipt")}}
 	}
@@ -281,12 +284,15 @@ func logOperations() map[string]object {
 		return o
 	}
 	return map[string]object{
-		"/log/checkpoint":            get("The newest signed checkpoint (C2SP tlog-checkpoint)", "text/plain", nil),
-		"/log/tile/{level}/{tile}":   get("A hash tile (C2SP tlog-tiles)", "application/octet-stream", nil, "level", "tile"),
-		"/log/tile/entries/{bundle}": get("An entry bundle (C2SP tlog-tiles)", "application/octet-stream", []events.Role{events.RoleAuditor}, "bundle"),
-		"/openapi.json":              get("This document", "application/json", nil),
-		"/healthz":                   get("Whether the process runs", "text/plain", nil),
-		"/readyz":                    get("Whether the ledger accepts commands", "text/plain", nil),
-		"/metrics":                   get("Prometheus' text format", "text/plain", nil),
+		"/log/checkpoint":              get("The newest signed checkpoint (C2SP tlog-checkpoint)", "text/plain", nil),
+		"/log/tile/{level}/{tile}":     get("A hash tile (C2SP tlog-tiles)", "application/octet-stream", nil, "level", "tile"),
+		"/log/tile/entries/{bundle}":   get("An entry bundle (C2SP tlog-tiles)", "application/octet-stream", []events.Role{events.RoleAuditor}, "bundle"),
+		"/state/checkpoint":            get("The newest signed checkpoint of the state log (C2SP tlog-checkpoint)", "text/plain", nil),
+		"/state/tile/{level}/{tile}":   get("A hash tile of the state log (C2SP tlog-tiles)", "application/octet-stream", nil, "level", "tile"),
+		"/state/tile/entries/{bundle}": get("An entry bundle of the state log (C2SP tlog-tiles)", "application/octet-stream", nil, "bundle"),
+		"/openapi.json":                get("This document", "application/json", nil),
+		"/healthz":                     get("Whether the process runs", "text/plain", nil),
+		"/readyz":                      get("Whether the ledger accepts commands", "text/plain", nil),
+		"/metrics":                     get("Prometheus' text format", "text/plain", nil),
 	}
 }

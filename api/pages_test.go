@@ -45,8 +45,8 @@ func TestPages(t *testing.T) {
 		text(t, content, err)
 	}
 	auditor := c.as(events.RoleAuditor)
-	first := must(auditor.History(ctx, record, ""))(t)
-	second := must(auditor.History(ctx, record, first.Cursor))(t)
+	first := must(auditor.RecordEvents(ctx, record, ""))(t)
+	second := must(auditor.RecordEvents(ctx, record, first.Cursor))(t)
 	if len(first.Events) != 100 || len(second.Events) != 6+2 || second.Cursor != "" { // and the two readings
 		t.Errorf("the history has %d and %d events", len(first.Events), len(second.Events))
 	}

@@ -87,8 +87,10 @@ var routes = []route{
 		[]parameter{{"purpose", true, events.Purpose("")}, {"version", false, uint32(0)}}, nil, rawBody{}, 200, (*call).readRecord},
 	{"PUT", "/v1/records/{record}/patient", "File a record under another patient", events.ActionRefile,
 		nil, client.Refiling{}, client.Done{}, 200, (*call).refileRecord},
-	{"GET", "/v1/records/{record}/history", "Read the events about a record", events.ActionReadHistory,
-		[]parameter{cursor}, nil, client.History{}, 200, (*call).history},
+	{"GET", "/v1/records/{record}/events", "Read the events about a record", events.ActionReadHistory,
+		[]parameter{cursor}, nil, client.RecordEvents{}, 200, (*call).recordEvents},
+	{"GET", "/v1/records/{record}/history", "Get the proof that these are all the events about a record", events.ActionReadHistory,
+		nil, nil, historyBody{}, 200, (*call).history},
 	{"POST", "/v1/records/{record}/shares", "Disclose a record to a recipient", events.ActionDisclose,
 		nil, client.ShareRequest{}, client.Created{}, 201, (*call).share},
 	{"POST", "/v1/records/{record}/destruction-requests", "Ask for the destruction of a record", events.ActionRequestDestruction,
@@ -107,6 +109,9 @@ var routes = []route{
 	{"GET", "/v1/receipts/{event}", "Get the receipt of an event at the current checkpoint", "",
 		[]parameter{{"wait", false, uint32(0)}}, nil, receiptBody{}, 200, (*call).receipt},
 }
+
+// historyBody stands for a completeness bundle (verifier/history).
+type historyBody struct{}
 
 // receiptBody stands for a receipt (verifier/receipt).
 type receiptBody struct{}

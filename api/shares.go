@@ -71,7 +71,8 @@ func (c *call) approveDestruction() error {
 	if err != nil {
 		return err
 	}
-	out := client.Destroyed{Record: result.Event.Subject, Keys: result.Event.Data.(*events.RecordDestroyed).Keys}
+	destroyed := result.Event.Data.(*events.RecordDestroyed)
+	out := client.Destroyed{Record: result.Event.Subject, Keys: destroyed.Keys, Custody: destroyed.Custody}
 	if out.Done, err = done(c.Context(), result); err != nil {
 		return err
 	}

@@ -55,11 +55,17 @@ func TestSampleIsOfTheProgram(t *testing.T) {
 	}
 }
 
-// unit is the values of a unit's keys, in order.
+// unit is the values of the ledger's unit's keys, in order.
 func unit(t *testing.T) map[string][]string {
 	t.Helper()
+	return values(t, filepath.Join("small", "medledger.service"))
+}
+
+// values is the values of a unit's keys, in order.
+func values(t *testing.T, name string) map[string][]string {
+	t.Helper()
 	values := make(map[string][]string)
-	for line := range strings.Lines(read(t, filepath.Join("small", "medledger.service"))) {
+	for line := range strings.Lines(read(t, name)) {
 		line = strings.TrimSuffix(line, "\n")
 		if line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "[") {
 			continue
@@ -120,6 +126,52 @@ func TestPageNamesWhatThereIs(t *testing.T) {
 	for _, setting := range []string{"listen: ", "tls-certificate: ", "tls-key: "} {
 		if !strings.Contains(page, setting) || !strings.Contains(read(t, filepath.Join("small", "medledger.yaml")), setting) {
 			t.Errorf("%s is not in page and sample", setting)
+		}
+	}
+}
+
+func TestTokenUnitIsHardened(t *testing.T) {
+	got := values(t, filepath.Join("token", "medledger-token.service"))
+	for key, want := range map[string][]string{
+		"User": {"medledger-token"}, "SupplementaryGroups": {"medledger"}, "UMask": {"0077"},
+		"RuntimeDirectory": {"medledger-token"}, "RuntimeDirectoryMode": {"0750"}, "StateDirectoryMode": {"0700"},
+		"LimitCORE": {"0"}, "MemorySwapMax": {"0"}, "Restart": {"on-failure"}, "RestartPreventExitStatus": {"2 3"},
+		"ProtectSystem": {"strict"}, "ReadWritePaths": nil, "ProtectHome": {"yes"}, "PrivateDevices": {"yes"}, "PrivateUsers": nil,
+		"NoNewPrivileges": {"yes"}, "CapabilityBoundingSet": {""}, "IPAddressDeny": {"any"}, "RestrictAddressFamilies": {"AF_UNIX"},
+		"SystemCallFilter": {"@system-service", "~@privileged @resources", "@chown setrlimit prlimit64"},
+	} {
+		if !slices.Equal(got[key], want) {
+			t.Errorf("%s is %q, want %q", key, got[key], want)
+		}
+	}
+	ledger := values(t, filepath.Join("token", "medledger.conf"))
+	if !slices.Equal(ledger["RestrictAddressFamilies"], []string{"AF_UNIX"}) || !slices.Equal(ledger["PrivateUsers"], []string{"no"}) {
+		t.Errorf("the ledger's unit cannot see whose the socket is: %q", ledger)
+	}
+}
+
+// What page and unit type is what the helper takes.
+func TestTokenPageNamesWhatThereIs(t *testing.T) {
+	page := read(t, filepath.Join("token", "README.md"))
+	command := values(t, filepath.Join("token", "medledger-token.service"))["ExecStart"][0]
+	for _, text := range []string{page, command} {
+		for _, word := range strings.Fields(text) {
+			option, found := strings.CutPrefix(word, "--")
+			known := []string{"module", "token-label", "pin-file", "allow-uid", "group", "check"}
+			others := []string{"system", "home-dir", "shell", "init-token", "free", "label", "so-pin", "pin", "init-pin", "login", "login-type", "now", "so"}
+			if found && option != "" && !slices.Contains(known, option) && (text == command || !slices.Contains(others, option)) {
+				t.Errorf("--%s is no option of the helper", option)
+			}
+		}
+	}
+	for _, name := range []string{"MODULE", "LABEL"} {
+		if !strings.Contains(command, "${"+name+"}") || !strings.Contains(page, name+"=") {
+			t.Errorf("%s is not in page and unit", name)
+		}
+	}
+	for _, file := range []string{"settings", "pin"} {
+		if !strings.Contains(page, "/etc/medledger-token/"+file) {
+			t.Errorf("the page does not make /etc/medledger-token/%s", file)
 		}
 	}
 }

@@ -10,6 +10,8 @@ set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
+# medledger-token is not among them: it needs cgo, and with it the C library of the
+# machine that it runs on. deploy/token/README.md says how it is built there.
 # What a builder has set for himself must not show in the result.
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOWORK=off
 for platform in ${PLATFORMS:-linux/amd64 linux/arm64 windows/amd64 darwin/arm64}; do

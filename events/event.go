@@ -40,6 +40,7 @@ const (
 	TypeLedgerOpened         Type = "medledger.ledger.opened.v1"
 	TypeLedgerRestored       Type = "medledger.ledger.restored.v1"
 	TypeKeyRotated           Type = "medledger.ledger.key-rotated.v1"
+	TypeStateLogOpened       Type = "medledger.ledger.state-log-opened.v1"
 	TypeLogRead              Type = "medledger.ledger.log-read.v1"
 	TypeActorRegistered      Type = "medledger.actor.registered.v2"
 	TypeActorRegisteredV1    Type = "medledger.actor.registered.v1"
@@ -166,23 +167,48 @@ func (e Event) Check() error {
 // subject's. A refusal belongs to the record or the patient, or to the actor if it
 // is about nothing that exists.
 func (e Event) Stream() string {
-	switch d := e.Data.(type) {
-	case *LedgerOpened, *LedgerRestored, *KeyRotated, *LogRead:
+	switch e.about() {
+	case aboutLedger:
 		return "ledger-" + e.Subject.String()
-	case *ActorRegistered, *ActorRegisteredV1, *TokenIssued, *TokenRevoked:
+	case aboutActor:
 		return ActorStream(e.Subject)
+	case aboutPatient:
+		return PatientStream(e.Subject)
+	}
+	return RecordStream(e.Subject)
+}
+
+// OnRecord reports whether the event belongs to the stream of a record.
+func (e Event) OnRecord() bool { return e.about() == aboutRecord }
+
+// subjectKind is what a subject is.
+type subjectKind int
+
+const (
+	aboutRecord subjectKind = iota
+	aboutPatient
+	aboutActor
+	aboutLedger
+)
+
+func (e Event) about() subjectKind {
+	switch d := e.Data.(type) {
+	case *LedgerOpened, *LedgerRestored, *KeyRotated, *StateLogOpened, *LogRead:
+		return aboutLedger
+	case *ActorRegistered, *ActorRegisteredV1, *TokenIssued, *TokenRevoked:
+		return aboutActor
 	case *PatientRegistered, *PatientMerged, *PatientErased, *PatientQueried, *CareOpened, *CareClosed,
 		*ProxyAppointed, *ProxyDismissed, *ConsentGranted, *ConsentWithdrawn:
-		return PatientStream(e.Subject)
+		return aboutPatient
 	case *AccessRefused:
 		switch {
 		case e.Subject == d.Actor:
-			return ActorStream(e.Subject)
+			return aboutActor
 		case d.Action.OnPatient():
-			return PatientStream(e.Subject)
+			return aboutPatient
 		}
 	}
-	return RecordStream(e.Subject)
+	return aboutRecord
 }
 
 // ActorStream names the stream of the events about an actor.
@@ -204,6 +230,7 @@ var makers = []func() Data{
 	func() Data { return new(LedgerOpened) },
 	func() Data { return new(LedgerRestored) },
 	func() Data { return new(KeyRotated) },
+	func() Data { return new(StateLogOpened) },
 	func() Data { return new(LogRead) },
 	func() Data { return new(ActorRegistered) },
 	func() Data { return new(ActorRegisteredV1) },

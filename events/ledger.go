@@ -28,6 +28,15 @@ type LedgerRestored struct {
 	Size uint64 `json:"size"`
 }
 
+// StateLogOpened announces the key of the state log, whose leaves commit to where
+// every record stands (verifier/state). It stands in the log once, and its subject
+// is the ledger.
+type StateLogOpened struct {
+	// PublicKey is the Ed25519 key that signs the state log's checkpoints, 32 bytes
+	// in unpadded base64url.
+	PublicKey string `json:"publicKey"`
+}
+
 // StatementKey is an Ed25519 public key as a JSON Web Key (RFC 8037).
 type StatementKey struct {
 	Crv string `json:"crv"` // "Ed25519"
@@ -71,6 +80,17 @@ func (*LedgerRestored) EventType() Type { return TypeLedgerRestored }
 func (d *LedgerRestored) Check() error {
 	if d.Size == 0 || d.Size > maxSafeInteger {
 		return invalid("restored from a backup of %d events", d.Size)
+	}
+	return nil
+}
+
+// EventType implements Data.
+func (*StateLogOpened) EventType() Type { return TypeStateLogOpened }
+
+// Check implements Data.
+func (d *StateLogOpened) Check() error {
+	if !isBase64URL(d.PublicKey, 32) {
+		return invalid("the state log's key is not 32 bytes of base64url")
 	}
 	return nil
 }

@@ -91,8 +91,10 @@ func newAttempt(t *testing.T) *attempt {
 // folder makes the folders that SQLite needs in the real file system.
 func folder(t *testing.T) string {
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"vault", "state"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
@@ -250,7 +252,8 @@ func (a *attempt) check(when string) {
 	if err := l.Close(); err != nil {
 		a.t.Fatalf("%s: %v", when, err)
 	}
-	report, err := audit.Log(context.Background(), audit.NewDir(a.fsys.View(a.config.Dir)), audit.Options{Verifier: l.VerifierKey(), Workers: 1})
+	dir := audit.NewDir(a.fsys.View(a.config.Dir))
+	report, err := audit.Log(context.Background(), dir, audit.Options{Verifier: l.VerifierKey(), State: dir.State(), Workers: 1})
 	if err != nil || !report.OK() || report.Destroying > 0 {
 		a.t.Fatalf("%s: the audit finds %+v, %v", when, report.Findings, err)
 	}

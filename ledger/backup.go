@@ -3,8 +3,6 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +14,7 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/backup"
 	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 )
 
@@ -48,11 +47,11 @@ func (l *Ledger) BackupHealth() backup.Health { return l.backups.Health() }
 // source is the ledger as backups see it.
 type source struct{ l *Ledger }
 
-// Log implements backup.Source.
-func (s source) Log() backup.Log { return published(s) }
-
-// StateLog implements backup.Source.
-func (s source) StateLog() backup.Log { return nil }
+// Logs implements backup.Source.
+func (s source) Logs() (log, states backup.Log) {
+	at, stateAt := s.l.pinned()
+	return at, stateAt
+}
 
 // Vault implements backup.Source.
 func (s source) Vault(ctx context.Context, since json.RawMessage, w io.Writer) (json.RawMessage, error) {
@@ -108,18 +107,22 @@ func (s source) Destroyed(ctx context.Context) (uint64, error) {
 	return uint64(n), err
 }
 
-// published is the log up to its newest checkpoint.
-type published struct{ l *Ledger }
-
-// Checkpoint implements backup.Log.
-func (p published) Checkpoint(context.Context) ([]byte, uint64, error) {
-	newest := p.l.log.Published()
-	return newest.Note, newest.Checkpoint.Size, nil
+// pinned is a log as it was at one of its checkpoints.
+type pinned struct {
+	*tlog.Log
+	at *tlog.Published
 }
 
-// Leaves implements backup.Log.
-func (p published) Leaves(ctx context.Context, first uint64, n int) ([][]byte, error) {
-	return p.l.log.Leaves(ctx, first, n)
+// Newest implements backup.Log.
+func (p pinned) Newest() (signed []byte, size uint64) { return p.at.Note, p.at.Checkpoint.Size }
+
+// pinned returns the log and the state log as they are at one moment.
+func (l *Ledger) pinned() (log, states pinned) {
+	l.standing.Between(func() {
+		log = pinned{l.log, l.log.Published()}
+		states = pinned{l.standing.Log(), l.standing.Log().Published()}
+	})
+	return log, states
 }
 
 // dies says which files of the folder of the secrets are not backed up: what the vault
@@ -143,13 +146,6 @@ func (l *Ledger) openBackups() error {
 	}
 	l.backups = backup.New(backupConfig(l.folder, l.config, l.keys, strings.TrimSpace(string(vkey)), l.origin, l.custody))
 	return nil
-}
-
-// backupKey authenticates what backups are made of.
-func (k *keys) backupKey() []byte {
-	mac := hmac.New(sha256.New, k.commands[:])
-	mac.Write([]byte("backups\x00"))
-	return mac.Sum(nil)
 }
 
 // refuseFolders refuses to back up into the ledger's own folders: a backup shares no

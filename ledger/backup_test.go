@@ -288,13 +288,13 @@ func TestBadBackups(t *testing.T) {
 		"no increments":        func(b *sides) error { return os.RemoveAll(b.plan.Data) },
 		"a missing increment":  func(b *sides) error { return os.Remove(filepath.Join(b.plan.Data, "0000000001.age")) },
 		"a cut increment":      func(b *sides) error { return os.Truncate(filepath.Join(b.plan.Data, "0000000002.age"), 4096) },
-		"an altered increment": func(b *sides) error { return flip(filepath.Join(b.plan.Data, "0000000001.age")) },
+		"an altered increment": func(b *sides) error { return alter(filepath.Join(b.plan.Data, "0000000001.age")) },
 		"no keys":              func(b *sides) error { return os.RemoveAll(b.plan.Keys) },
 		"no secrets":           func(b *sides) error { return os.Remove(filepath.Join(b.plan.Keys, "secrets.age")) },
-		"altered secrets":      func(b *sides) error { return flip(filepath.Join(b.plan.Keys, "secrets.age")) },
+		"altered secrets":      func(b *sides) error { return alter(filepath.Join(b.plan.Keys, "secrets.age")) },
 		"no epoch":             func(b *sides) error { return os.RemoveAll(filepath.Join(b.plan.Keys, "epoch-0001")) },
-		"an altered tree":      func(b *sides) error { return flip(tree(t, b)) },
-		"an altered snapshot":  func(b *sides) error { return flip(filepath.Join(b.plan.Keys, "epoch-0001", "snapshot")) },
+		"an altered tree":      func(b *sides) error { return alter(tree(t, b)) },
+		"an altered snapshot":  func(b *sides) error { return alter(filepath.Join(b.plan.Keys, "epoch-0001", "snapshot")) },
 		"no key":               func(b *sides) error { return os.Remove(filepath.Join(b.plan.Keys, "epoch-0001", "key.age")) },
 		"a foreign data side":  func(b *sides) error { b.plan.Data = foreign.plan.Data; return nil },
 		"a foreign key side":   func(b *sides) error { b.plan.Keys = foreign.plan.Keys; return nil },
@@ -328,8 +328,8 @@ func tree(t testing.TB, b *sides) string {
 	return list[0]
 }
 
-// flip alters one bit in the middle of a file.
-func flip(file string) error {
+// alter alters one bit in the middle of a file.
+func alter(file string) error {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return err

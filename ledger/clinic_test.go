@@ -200,7 +200,7 @@ func (c *clinic) audit() {
 	}
 	dir := audit.NewDir(os.DirFS(c.config.Dir))
 	defer dir.Close()
-	report, err := audit.Log(context.Background(), dir, audit.Options{Verifier: c.VerifierKey(), Workers: 1})
+	report, err := audit.Log(context.Background(), dir, audit.Options{Verifier: c.VerifierKey(), State: dir.State(), Workers: 1})
 	if err != nil || !report.OK() {
 		c.t.Errorf("the audit of the test's log finds %+v, %v", report.Findings, err)
 	}

@@ -55,6 +55,9 @@ func Create(ctx context.Context, config Config, origin string) (*Founding, error
 	}
 	founding, err := l.ensureFounded(ctx)
 	if err == nil {
+		err = l.announceStateLog(ctx)
+	}
+	if err == nil {
 		err = l.firstToken(ctx)
 	}
 	if err := errors.Join(err, l.Close()); err != nil {
@@ -97,8 +100,8 @@ func refuseForeign(f Folder, config Config) error {
 		return fmt.Errorf("reading the data folder: %w", err)
 	}
 	ours := map[string]fs.FileMode{
-		"store": fs.ModeDir, "log": fs.ModeDir, "vault": fs.ModeDir,
-		"log.vkey": 0, "log.vkey.tmp": 0, "medledger.json.tmp": 0, "admin.token": 0, "admin.token.tmp": 0,
+		"store": fs.ModeDir, "log": fs.ModeDir, "vault": fs.ModeDir, "state": fs.ModeDir,
+		"log.vkey": 0, "log.vkey.tmp": 0, "state.vkey": 0, "state.vkey.tmp": 0, "medledger.json.tmp": 0, "admin.token": 0, "admin.token.tmp": 0,
 		"access.sqlite": 0, "access.sqlite-wal": 0, "access.sqlite-shm": 0,
 	}
 	for _, entry := range entries {

@@ -65,7 +65,7 @@ func secretsOf(t *testing.T, f ledger.Folder) []string {
 	t.Helper()
 	names, err1 := filepath.Glob(filepath.Join(f.Custody, "*.*"))
 	keys, err2 := filepath.Glob(filepath.Join(f.RootKeys(), "*"))
-	if err := errors.Join(err1, err2); err != nil || len(names) != 3 || len(keys) != 2 {
+	if err := errors.Join(err1, err2); err != nil || len(names) != 4 || len(keys) != 2 {
 		t.Fatalf("the secrets are %v and %v, %v", names, keys, err)
 	}
 	return append(names, keys...)
@@ -112,8 +112,8 @@ func TestFormats(t *testing.T) {
 	}
 	for text, want := range map[string]error{
 		`{"format":1,"origin":"clinic.example/ledger"}`: ledger.ErrOldFormat,
-		`{"format":4,"origin":"clinic.example/ledger"}`: ledger.ErrNewerFormat,
 		`{"format":2,"origin":"clinic.example/ledger"}`: ledger.ErrOldFormat,
+		`{"format":4,"origin":"clinic.example/ledger"}`: ledger.ErrNewerFormat,
 		`{"format":3,"origin":"other.example"}`:         ledger.ErrOtherOrigin,
 		`{"format":0}`:                                  nil,
 		`nonsense`:                                      nil,

@@ -96,10 +96,10 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	}
 	id := l.keys.completionID(destruction)
 	result, err := l.perform(ctx, c, &proposal{
-		id: id, then: erasure(record, id, c.Correlation),
+		id: id, then: l.erasure(record, id, c.Correlation),
 		decide: func(*life.State, moment) (events.ID, events.Data, error) {
 			return record, &events.RecordDestroyed{
-				Custody: events.CustodyFile, Destruction: destruction,
+				Custody: l.custodyKind(), Destruction: destruction,
 				Keys: uint32(keys), Method: events.MethodCryptographicErase,
 			}, nil
 		},
@@ -110,12 +110,15 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	return result, l.destroyErased(ctx, record)
 }
 
+// custodyKind is what events say of where the vault's root key is.
+func (l *Ledger) custodyKind() string { return string(l.custody.Kind()) }
+
 // errLives says that a patient is not to be erased.
 var errLives = errors.New("the patient has records, or was erased before")
 
 // erasure proposes to erase the patient whose last record was destroyed. It closes
 // the patient, so that no record is filed under them any more.
-func erasure(record, cause, correlation events.ID) *proposal {
+func (l *Ledger) erasure(record, cause, correlation events.ID) *proposal {
 	return &proposal{
 		causation: cause, correlation: correlation, done: make(chan outcome, 1),
 		decide: func(s *life.State, _ moment) (events.ID, events.Data, error) {
@@ -123,7 +126,7 @@ func erasure(record, cause, correlation events.ID) *proposal {
 			if p == nil || p.Living > 0 || p.Erased {
 				return events.ID{}, nil, errLives
 			}
-			return patient, &events.PatientErased{Custody: events.CustodyFile, Method: events.MethodCryptographicErase}, nil
+			return patient, &events.PatientErased{Custody: l.custodyKind(), Method: events.MethodCryptographicErase}, nil
 		},
 	}
 }

@@ -19,9 +19,11 @@ import (
 //
 //	medledger.json   format and origin; written last, so it marks a whole ledger
 //	log.vkey         the log's verifier key, for everybody
+//	state.vkey       that of the state log
 //	admin.token      the first administrator's token, until somebody removes it
 //	store/           the event store: every statement
 //	log/             the transparency log: checkpoint and tiles
+//	state/           where every record stands, and the state log
 //	vault/           contents, documents and their keys, encrypted
 //	access.sqlite    a copy of the state, derived from store/
 //
@@ -52,6 +54,12 @@ func (f Folder) Log() string { return f.path("log") }
 // VerifierKey is the file with the log's verifier key.
 func (f Folder) VerifierKey() string { return f.path("log.vkey") }
 
+// State is where the map of records and the state log lie.
+func (f Folder) State() string { return f.path("state") }
+
+// StateVerifierKey is the file with the state log's verifier key.
+func (f Folder) StateVerifierKey() string { return f.path("state.vkey") }
+
 // Vault is where contents and their keys lie, encrypted.
 func (f Folder) Vault() string { return f.path("vault") }
 
@@ -78,7 +86,8 @@ func (f Folder) marker() string { return f.path(markerFile) }
 
 // folderFormat is the format of the data folder that this program writes. In format
 // 1 the secrets lay in the data folder, and the vault had no keys of records; in
-// format 2 it had no key tree, but one root key in a file.
+// format 2 there was no state log, and the vault had no key tree, but one root key in
+// a file.
 const folderFormat = 3
 
 type marker struct {

@@ -20,12 +20,14 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/verifier/proof"
+	"github.com/medledger/medledger/verifier/state"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
 // The files of the folder of the secrets, each of mode 0600:
 //
 //	log.key              signs checkpoints (a C2SP signed-note key)
+//	state.key            signs those of the state log
 //	statement-KID.pem    signs statements (Ed25519, PKCS #8); KID in hex
 //	commands.key         derives event ids from idempotency keys, and the key that
 //	                     authenticates the copy of the state (HMAC-SHA256)
@@ -35,6 +37,7 @@ import (
 //	destroyed.register   what the vault destroyed, so that a restoration does so again
 const (
 	logKeyFile      = "log.key"
+	stateKeyFile    = "state.key"
 	commandsKeyFile = "commands.key"
 )
 
@@ -42,6 +45,9 @@ const (
 type keys struct {
 	log      note.Signer
 	verifier note.Verifier
+	state    note.Signer // of the state log
+	// stateVerifier is its public side.
+	stateVerifier note.Verifier
 	// statement are the signers on disk by key id: the current one, and after
 	// a crash in the middle of a rotation its successor.
 	statement map[string]*statement.Signer
@@ -54,8 +60,11 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
 		return fmt.Errorf("making the folder of the secrets: %w", err)
 	}
-	if err := createLogKey(f, fsys, random, origin); err != nil {
+	if err := createNoteKey(fsys, random, origin, filepath.Join(f.Custody, logKeyFile), f.VerifierKey()); err != nil {
 		return fmt.Errorf("making the log's key: %w", err)
+	}
+	if err := createStateKey(f, fsys, random, origin); err != nil {
+		return err
 	}
 	if err := createCommandsKey(f, fsys, random); err != nil {
 		return fmt.Errorf("making the key of idempotent commands: %w", err)
@@ -70,21 +79,28 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 	return err
 }
 
-func createLogKey(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	path := filepath.Join(f.Custody, logKeyFile)
-	if exists, err := present(fsys, path); err != nil || exists {
+func createStateKey(f Folder, fsys disk.FS, random io.Reader, origin string) error {
+	if err := createNoteKey(fsys, random, state.Origin(origin), filepath.Join(f.Custody, stateKeyFile), f.StateVerifierKey()); err != nil {
+		return fmt.Errorf("making the state log's key: %w", err)
+	}
+	return nil
+}
+
+// createNoteKey makes a signed-note key, unless there is one.
+func createNoteKey(fsys disk.FS, random io.Reader, name, secret, public string) error {
+	if exists, err := present(fsys, secret); err != nil || exists {
 		return err
 	}
-	skey, vkey, err := note.GenerateKey(random, origin)
+	skey, vkey, err := note.GenerateKey(random, name)
 	if err != nil {
 		return err
 	}
 	// The public half first: a secret half without it would be found by the
 	// next call and taken for done.
-	if err := disk.WriteFile(fsys, f.VerifierKey(), []byte(vkey+"\n"), 0o644); err != nil {
+	if err := disk.WriteFile(fsys, public, []byte(vkey+"\n"), 0o644); err != nil {
 		return err
 	}
-	return disk.WriteFile(fsys, path, []byte(skey+"\n"), 0o600)
+	return disk.WriteFile(fsys, secret, []byte(skey+"\n"), 0o600)
 }
 
 func createCommandsKey(f Folder, fsys disk.FS, random io.Reader) error {
@@ -137,7 +153,11 @@ func present(fsys disk.FS, path string) (bool, error) {
 func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	k := new(keys)
 	var err error
-	if k.log, k.verifier, err = logKeys(f, fsys, origin); err != nil {
+	if k.log, k.verifier, err = noteKeys(fsys, origin, filepath.Join(f.Custody, logKeyFile), f.VerifierKey()); err != nil {
+		return nil, err
+	}
+	k.state, k.stateVerifier, err = noteKeys(fsys, state.Origin(origin), filepath.Join(f.Custody, stateKeyFile), f.StateVerifierKey())
+	if err != nil {
 		return nil, err
 	}
 	if err := readCommandsKey(f, fsys, k); err != nil {
@@ -158,52 +178,52 @@ func readCommandsKey(f Folder, fsys disk.FS, k *keys) error {
 	return nil
 }
 
-// verifierOf returns the log's verifier key, as text too, of the secret key in the
-// folder of the secrets.
-func verifierOf(f Folder, fsys disk.FS) (string, note.Verifier, error) {
-	skey, err := disk.ReadFile(fsys, filepath.Join(f.Custody, logKeyFile))
+// verifierOf returns the verifier key, as text too, of a secret signed-note key.
+func verifierOf(fsys disk.FS, secret string) (string, note.Verifier, error) {
+	skey, err := disk.ReadFile(fsys, secret)
 	if err != nil {
-		return "", nil, fmt.Errorf("reading the log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
+		return "", nil, fmt.Errorf("reading a log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
 	}
 	// PRIVATE+KEY+name+hash+key, where key is one byte for Ed25519 and the seed
 	// (golang.org/x/mod/sumdb/note).
 	parts := strings.SplitN(strings.TrimSpace(string(skey)), "+", 5)
 	if len(parts) != 5 {
-		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", logKeyFile)
+		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", filepath.Base(secret))
 	}
 	raw, err := base64.StdEncoding.DecodeString(parts[4])
 	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", logKeyFile)
+		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", filepath.Base(secret))
 	}
 	public, _ := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
 	vkey, err := note.NewEd25519VerifierKey(parts[2], public)
 	if err != nil {
-		return "", nil, fmt.Errorf("deriving the log's verifier key: %w", err)
+		return "", nil, fmt.Errorf("deriving a log's verifier key: %w", err)
 	}
 	verifier, err := note.NewVerifier(vkey)
 	return vkey, verifier, err
 }
 
-func logKeys(f Folder, fsys disk.FS, origin string) (note.Signer, note.Verifier, error) {
-	skey, err := disk.ReadFile(fsys, filepath.Join(f.Custody, logKeyFile))
+// noteKeys reads both halves of a signed-note key and holds them against its name.
+func noteKeys(fsys disk.FS, name, secret, public string) (note.Signer, note.Verifier, error) {
+	skey, err := disk.ReadFile(fsys, secret)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
+		return nil, nil, fmt.Errorf("reading the key of %s; put the secrets back where they belong, or name their folder with --custody: %w", name, err)
 	}
 	signer, err := note.NewSigner(strings.TrimSpace(string(skey)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets: %w", logKeyFile, err)
+		return nil, nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets: %w", filepath.Base(secret), err)
 	}
-	vkey, err := disk.ReadFile(fsys, f.VerifierKey())
+	vkey, err := disk.ReadFile(fsys, public)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the log's verifier key: %w", err)
+		return nil, nil, fmt.Errorf("reading the verifier key of %s: %w", name, err)
 	}
 	verifier, err := proof.ParseVerifierKey(vkey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s is no signed-note key: %w", f.VerifierKey(), err)
+		return nil, nil, fmt.Errorf("%s is no signed-note key: %w", public, err)
 	}
-	if signer.Name() != origin || verifier.Name() != origin || signer.KeyHash() != verifier.KeyHash() {
-		return nil, nil, fmt.Errorf("the log's keys are those of %q and %q, the folder's origin is %q: %w",
-			signer.Name(), verifier.Name(), origin, ErrOtherOrigin)
+	if signer.Name() != name || verifier.Name() != name || signer.KeyHash() != verifier.KeyHash() {
+		return nil, nil, fmt.Errorf("the keys are those of %q and %q, and should be those of %q: %w",
+			signer.Name(), verifier.Name(), name, ErrOtherOrigin)
 	}
 	return signer, verifier, nil
 }
@@ -240,10 +260,16 @@ func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error)
 	return signers, nil
 }
 
-// copyKey authenticates the copy of the state.
-func (k *keys) copyKey() []byte {
+// copyKey authenticates the copy of the state, mapKey that of the map of records,
+// backupKey what backups are made of.
+func (k *keys) copyKey() []byte   { return k.subkey("copy of the state") }
+func (k *keys) mapKey() []byte    { return k.subkey("map of records") }
+func (k *keys) backupKey() []byte { return k.subkey("backups") }
+
+func (k *keys) subkey(label string) []byte {
 	mac := hmac.New(sha256.New, k.commands[:])
-	mac.Write([]byte("copy of the state\x00"))
+	mac.Write([]byte(label))
+	mac.Write([]byte{0})
 	return mac.Sum(nil)
 }
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -18,6 +20,7 @@ import (
 	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/ledger/backup"
 	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/state"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/projections/access"
@@ -31,6 +34,9 @@ type Config struct {
 	Dir string
 	// Custody is the folder of the secrets; DefaultCustody(Dir) if "".
 	Custody string
+	// Token is where the vault's root key is; if it is the zero Token, that is in the
+	// folder of the secrets.
+	Token Token
 	// Clock tells the time; time.Now if nil. It may step back: events' times
 	// do not.
 	Clock func() time.Time
@@ -43,6 +49,15 @@ type Config struct {
 	TurnSize int
 	// Logger gets messages for the operator; slog's default if nil.
 	Logger *slog.Logger
+}
+
+// Token is a helper process that has a PKCS #11 token open (ledger/custody/token).
+type Token struct {
+	// Socket is the path of its socket.
+	Socket string
+	// User is the id of the user that it runs as, who is believed besides root and the
+	// ledger's own.
+	User uint32
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -116,6 +131,9 @@ type Ledger struct {
 	custody custody.Custody // of the vault's root key, and of those of backups' epochs
 	backups *backup.Backups
 
+	standing *state.State // where every record stands; the commit stage's, but for reading
+	serving  atomic.Bool  // the stages run
+
 	// The decide stage writes under stateMu; everybody may read under it. The
 	// state can be ahead of what is durable by the turns in flight.
 	stateMu sync.RWMutex
@@ -162,6 +180,9 @@ func (l *Ledger) VerifierKey() note.Verifier { return l.keys.verifier }
 
 // Log is the transparency log, for reading.
 func (l *Ledger) Log() *tlog.Log { return l.log }
+
+// StateLog is the log of where every record stands, for reading.
+func (l *Ledger) StateLog() *tlog.Log { return l.standing.Log() }
 
 // Err returns why the ledger stopped itself, or nil while it works.
 func (l *Ledger) Err() error {
@@ -232,6 +253,9 @@ func (l *Ledger) closeParts() error {
 	}
 	if l.log != nil {
 		errs = append(errs, l.log.Close())
+	}
+	if l.standing != nil {
+		errs = append(errs, l.standing.Close(context.Background()))
 	}
 	if l.store != nil {
 		errs = append(errs, l.store.Close())

@@ -39,6 +39,9 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 	if l.state().Head().Size == 0 {
 		return nil, errors.Join(fmt.Errorf("%s: %w", config.Dir, ErrEmpty), l.Close())
 	}
+	if err := l.announceStateLog(ctx); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	if err := l.recover(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -67,6 +70,7 @@ func open(ctx context.Context, config Config, origin string, how opening) (_ *Le
 	if err = l.chooseSigner(); err != nil {
 		return nil, err
 	}
+	l.serving.Store(true)
 	go l.decideLoop()
 	go l.commitLoop()
 	return l, nil
@@ -88,6 +92,7 @@ func (l *Ledger) openParts(ctx context.Context) error {
 		return err
 	}
 	log := logConfig(l.folder, l.config, l.keys, l.store)
+	log.Behind, log.Alongside = true, l.alongside
 	if l.opening == rebuilding {
 		if _, err := tlog.Rebuild(ctx, log); err != nil {
 			return fmt.Errorf("making the log's tiles again: %w", err)
@@ -96,7 +101,10 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if l.log, err = tlog.Open(ctx, log); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	if err := l.checkAnnouncements(ctx); err != nil {
+	if err := l.openStanding(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(l.checkAnnouncements(ctx), l.checkStateLog(ctx)); err != nil {
 		return err
 	}
 	return l.openVault(ctx)
@@ -129,22 +137,13 @@ func (l *Ledger) openVault(ctx context.Context) (err error) {
 	if !there && l.opening != creating {
 		return fmt.Errorf("%s: %w", l.folder.Vault(), ErrNoVault)
 	}
-	if l.custody, err = openCustody(l.folder, l.config); err != nil {
+	if l.custody, err = openCustody(ctx, l.folder, l.config); err != nil {
 		return err
 	}
 	if l.vault, err = vault.Open(ctx, vaultConfig(l.folder, l.config, l.custody)); err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
 	return l.openBackups()
-}
-
-// openCustody opens the custody of the vault's root key, which the caller closes.
-func openCustody(f Folder, c Config) (custody.Custody, error) {
-	keys, err := custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys(), FS: c.FS, Random: c.Random})
-	if err != nil {
-		return nil, fmt.Errorf("opening the custody of the vault's root key: %w", err)
-	}
-	return keys, nil
 }
 
 func storeConfig(f Folder, c Config, signed uint64) segment.Config {

@@ -11,6 +11,7 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/ledger/backup"
+	"github.com/medledger/medledger/ledger/state"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/statement"
@@ -28,12 +29,19 @@ func (b *restorer) putBack(ctx context.Context, unpacked string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, u.Close()) }()
+	states, err := state.NewPutter(b.config.FS, b.folder.State())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, states.Close()) }()
 	in := inserter{ctx: ctx, store: s}
-	var checkpoint []byte
+	var checkpoint, stateCheckpoint []byte
 	err = b.chain.Read(ctx, b.secret, backup.Contents{
-		Leaf:       in.add,
-		Checkpoint: func(signed []byte) error { checkpoint = bytes.Clone(signed); return nil },
-		Vault:      u.Add,
+		Leaf:            in.add,
+		StateLeaf:       states.Add,
+		Checkpoint:      func(signed []byte) error { checkpoint = bytes.Clone(signed); return nil },
+		StateCheckpoint: func(signed []byte) error { stateCheckpoint = bytes.Clone(signed); return nil },
+		Vault:           u.Add,
 	})
 	if err = errors.Join(err, in.flush()); err != nil {
 		return fmt.Errorf("putting the events back: %w", err)
@@ -45,12 +53,21 @@ func (b *restorer) putBack(ctx context.Context, unpacked string) (err error) {
 	if err := disk.WriteFile(b.config.FS, filepath.Join(b.folder.Log(), "checkpoint"), checkpoint, 0o644); err != nil {
 		return fmt.Errorf("putting the checkpoint back: %w", err)
 	}
+	if err := states.Finish(stateCheckpoint); err != nil {
+		return fmt.Errorf("putting the state log back: %w", err)
+	}
 	k, err := loadKeys(b.folder, b.config.FS, b.verifier.Name())
 	if err != nil {
 		return err
 	}
 	if _, err := tlog.Rebuild(ctx, logConfig(b.folder, b.config, k, s)); err != nil {
 		return fmt.Errorf("making the log's tiles again: %w", err)
+	}
+	err = state.RebuildLog(ctx, state.Config{
+		Dir: b.folder.State(), Signer: k.state, Verifier: k.stateVerifier, FS: b.config.FS, Clock: b.config.Clock, Logger: b.config.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("making the state log's tiles again: %w", err)
 	}
 	return nil
 }

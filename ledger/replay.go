@@ -9,7 +9,6 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
 	"github.com/medledger/medledger/projections/access"
-	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
@@ -33,12 +32,12 @@ func (l *Ledger) replay(ctx context.Context) error {
 		}
 		var statements []*statement.Statement
 		if statements, keys, err = verifyChunk(records, first, keys); err != nil {
-			return fmt.Errorf("%w; find out more with 'medverify log --dir', restore the event store from a backup", err)
+			return fmt.Errorf("%w; find out more with 'medverify audit --dir', restore the event store from a backup", err)
 		}
 		var changes access.Changes
 		for i, s := range statements {
 			if err := l.access.Apply(first+uint64(i), events.Upcast(s.Event), &changes); err != nil {
-				return fmt.Errorf("replaying the event store; find out more with 'medverify log --dir': %w", err)
+				return fmt.Errorf("replaying the event store; find out more with 'medverify audit --dir': %w", err)
 			}
 			if announced := s.Event.StatementKeys(); announced != nil {
 				l.announced = announced
@@ -134,18 +133,9 @@ func inParallel(n int, f func(i int) error) error {
 // checkAnnouncements holds the announcements of statement keys, which everything
 // else was verified with, against the tree that was signed.
 func (l *Ledger) checkAnnouncements(ctx context.Context) error {
-	at := l.log.Published().Checkpoint
 	for _, index := range l.state().Head().Announcements {
-		leaf, err := l.log.Leaf(ctx, index)
-		if err != nil {
-			return fmt.Errorf("reading an announcement of statement keys: %w", err)
-		}
-		path, err := l.log.InclusionProof(ctx, index, at.Size)
-		if err != nil {
-			return fmt.Errorf("proving an announcement of statement keys: %w", err)
-		}
-		if err := at.CheckLeaf(index, proof.LeafHash(leaf), path); err != nil {
-			return fmt.Errorf("event %d is not the one that was signed, restore the event store from a backup: %w", index, err)
+		if _, err := l.provedLeaf(ctx, index); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -86,7 +86,7 @@ func Restore(ctx context.Context, config Config, r Restoration) (*Restored, erro
 
 // run makes all of the ledger but its name.
 func (b *restorer) run(ctx context.Context) error {
-	if err := b.open(); err != nil {
+	if err := b.open(ctx); err != nil {
 		return err
 	}
 	if err := b.check(ctx); err != nil {
@@ -111,6 +111,7 @@ type restorer struct {
 	made       bool     // their folder, too
 	identities []age.Identity
 	vkey       string
+	stateVkey  string
 	verifier   note.Verifier
 	secret     []byte
 	custody    custody.Custody
@@ -122,14 +123,17 @@ type restorer struct {
 }
 
 // open finds the secrets and both sides, and holds them to each other.
-func (b *restorer) open() (err error) {
+func (b *restorer) open(ctx context.Context) (err error) {
 	if b.identities, err = backup.ParseIdentities(b.restoration.Identity); err != nil {
 		return err
 	}
 	if err := b.findSecrets(); err != nil {
 		return err
 	}
-	if b.vkey, b.verifier, err = verifierOf(b.folder, b.config.FS); err != nil {
+	if b.vkey, b.verifier, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, logKeyFile)); err != nil {
+		return err
+	}
+	if b.stateVkey, _, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, stateKeyFile)); err != nil {
 		return err
 	}
 	k := new(keys)
@@ -137,7 +141,7 @@ func (b *restorer) open() (err error) {
 		return err
 	}
 	b.secret = k.backupKey()
-	if b.custody, err = openCustody(b.folder, b.config); err != nil {
+	if b.custody, err = openCustody(ctx, b.folder, b.config); err != nil {
 		return err
 	}
 	if b.chain, err = backup.OpenChain(b.config.FS, b.restoration.Data, b.identities); err != nil {
@@ -226,6 +230,9 @@ func (b *restorer) make(ctx context.Context) (err error) {
 	if err := disk.WriteFile(b.config.FS, f.VerifierKey(), []byte(b.vkey+"\n"), 0o644); err != nil {
 		return fmt.Errorf("putting the log's verifier key back: %w", err)
 	}
+	if err := disk.WriteFile(b.config.FS, f.StateVerifierKey(), []byte(b.stateVkey+"\n"), 0o644); err != nil {
+		return fmt.Errorf("putting the state log's verifier key back: %w", err)
+	}
 	unpacked := f.path(unpackedFolder)
 	if err := b.putBack(ctx, unpacked); err != nil {
 		return err
@@ -294,7 +301,7 @@ func (b *restorer) audit(ctx context.Context) (err error) {
 	}
 	dir := audit.NewDir(os.DirFS(b.folder.Data))
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	report, err := audit.Log(ctx, dir, audit.Options{Verifier: b.verifier, Kept: known})
+	report, err := audit.Log(ctx, dir, audit.Options{Verifier: b.verifier, Kept: known, State: dir.State()})
 	if err != nil {
 		return fmt.Errorf("verifying the backup's log: %w", err)
 	}

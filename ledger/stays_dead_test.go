@@ -218,7 +218,7 @@ func TestVerifyBackup(t *testing.T) {
 		t.Errorf("%+v, %v", v, err)
 	}
 	bad := g.late.copied(t)
-	if err := flip(filepath.Join(bad.plan.Data, "0000000001.age")); err != nil {
+	if err := alter(filepath.Join(bad.plan.Data, "0000000001.age")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := verify(bad); err == nil {

@@ -321,6 +321,8 @@ func (l *Ledger) commit(t *turn) (*tlog.Published, error) {
 		}
 		hashes[i] = it.hash
 	}
+	l.standing.Stage(t.items[len(t.items)-1].index+1, standingOf(t.items))
+	defer l.standing.Release()
 	// A crash before this returns leaves all of the turn or nothing of it, and
 	// nobody was told of it. A crash after it leaves events that happened.
 	if _, err := l.store.AppendBatch(context.Background(), batch); err != nil {

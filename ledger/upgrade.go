@@ -13,11 +13,12 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 )
 
-// Upgrade brings a data folder of format 1 or 2 up to date: the secrets move out of it
-// into a folder of their own, and the vault gets a key tree, for which its former root
-// key is destroyed: take a backup afterwards, for earlier ones cannot be restored.
-// Events are never rewritten. It does nothing to a folder that is up to date, and reports
-// whether it did something. The ledger must not be open.
+// Upgrade brings a data folder of format 1 or 2 up to date: secrets that lie in it
+// move into a folder of their own; the vault gets a key tree, for which its former root
+// key is destroyed: take a backup afterwards, for earlier ones cannot be restored; and
+// the ledger gets a state log, which the next Open announces and begins. Events are
+// never rewritten. It does nothing to a folder that is up to date, and reports whether it
+// did something. The ledger must not be open.
 //
 // Whatever interrupts it, the folder is of the old format or of the new one, and
 // calling it again completes it: copies are made and synced first, then the folder
@@ -42,6 +43,9 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 		if err := moveSecrets(f, config.FS); err != nil {
 			return false, fmt.Errorf("copying the secrets to %s: %w", f.Custody, err)
 		}
+		if err := createStateKey(f, config.FS, config.Random, origin); err != nil {
+			return false, err
+		}
 		if err := upgradeVault(ctx, f, config); err != nil {
 			return false, fmt.Errorf("bringing the vault up to date: %w", err)
 		}
@@ -58,7 +62,7 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 // upgradeVault gives the vault a key tree, and destroys the key that its keys were
 // wrapped with, wherever a format had it.
 func upgradeVault(ctx context.Context, f Folder, config Config) (err error) {
-	custody, err := openCustody(f, config)
+	custody, err := openCustody(ctx, f, config)
 	if err != nil {
 		return err
 	}

@@ -27,13 +27,17 @@ func folder1(t *testing.T) ledger.Config {
 	return ledger.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// folder2 unpacks one of format 2, with the secrets beside it and one root key.
+// folder2 unpacks a data folder, and the folder of its secrets, that the second
+// version wrote: the story of its demo, of 146 events.
 func folder2(t *testing.T) ledger.Config {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "old")
 	unpack(t, "testdata/folder2.tar.gz", dir)
-	return ledger.Config{Dir: filepath.Join(dir, "old"), Logger: slog.New(slog.DiscardHandler)}
+	return ledger.Config{Dir: filepath.Join(dir, "data"), Custody: filepath.Join(dir, "custody"), Logger: slog.New(slog.DiscardHandler)}
 }
+
+// folders are those of every earlier format.
+var folders = map[string]func(*testing.T) ledger.Config{"format 1": folder1, "format 2": folder2}
 
 func unpack(t *testing.T, archive, dir string) {
 	t.Helper()
@@ -49,7 +53,7 @@ func unpack(t *testing.T, archive, dir string) {
 	for r := tar.NewReader(z); ; {
 		h, err := r.Next()
 		if err == io.EOF {
-			return
+			break
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -70,8 +74,9 @@ func unpack(t *testing.T, archive, dir string) {
 }
 
 func TestUpgrade(t *testing.T) {
-	t.Run("format 1", func(t *testing.T) { testUpgrade(t, folder1(t)) })
-	t.Run("format 2", func(t *testing.T) { testUpgrade(t, folder2(t)) })
+	for name, folder := range folders {
+		t.Run(name, func(t *testing.T) { testUpgrade(t, folder(t)) })
+	}
 }
 
 func testUpgrade(t *testing.T, config ledger.Config) {
@@ -91,10 +96,8 @@ func testUpgrade(t *testing.T, config ledger.Config) {
 // new rules, contents open, what was destroyed stays destroyed.
 func judgeUpgraded(t *testing.T, config ledger.Config) {
 	t.Helper()
-	for _, gone := range []string{
-		filepath.Join(config.Dir, "keys"), filepath.Join(config.Dir, "lives.sqlite"), filepath.Join(config.Secrets(), "vault.key"),
-	} {
-		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
+	for _, gone := range []string{"keys", "lives.sqlite"} {
+		if _, err := os.Stat(filepath.Join(config.Dir, gone)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is left: %v", gone, err)
 		}
 	}
@@ -137,7 +140,7 @@ func judgeUpgraded(t *testing.T, config ledger.Config) {
 	}
 	dir := audit.NewDir(os.DirFS(config.Dir))
 	defer dir.Close()
-	report, err := audit.Log(t.Context(), dir, audit.Options{Verifier: l.VerifierKey()})
+	report, err := audit.Log(t.Context(), dir, audit.Options{Verifier: l.VerifierKey(), State: dir.State()})
 	if err != nil || !report.OK() {
 		t.Errorf("the audit finds %+v, %v", report.Findings, err)
 	}
@@ -181,28 +184,31 @@ func oldRecords(t *testing.T, l *ledger.Ledger, size uint64) (living, destroyed 
 // TestUpgradeInterrupted fails every file operation of an upgrade in turn, and
 // completes it by calling it again.
 func TestUpgradeInterrupted(t *testing.T) {
-	t.Run("format 1", func(t *testing.T) { testUpgradeInterrupted(t, folder1) })
-	t.Run("format 2", func(t *testing.T) { testUpgradeInterrupted(t, folder2) })
+	for name, folder := range folders {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; interruptUpgrade(t, folder(t), n); n++ {
+			}
+		})
+	}
 }
 
-func testUpgradeInterrupted(t *testing.T, folder func(*testing.T) ledger.Config) {
-	for n := 0; ; n++ {
-		config := folder(t)
-		failing := &failAt{FS: disk.OS{}, left: n}
-		config.FS = failing
-		_, err := ledger.Upgrade(t.Context(), config)
-		if err == nil && failing.left >= 0 {
-			if n == 0 {
-				t.Fatal("an upgrade makes no file operation")
-			}
-			return
+// interruptUpgrade reports whether there was an operation n to fail.
+func interruptUpgrade(t *testing.T, config ledger.Config, n int) bool {
+	failing := &failAt{FS: disk.OS{}, left: n}
+	config.FS = failing
+	_, err := ledger.Upgrade(t.Context(), config)
+	if err == nil && failing.left >= 0 {
+		if n == 0 {
+			t.Fatal("an upgrade makes no file operation")
 		}
-		config.FS = nil
-		if _, err := ledger.Upgrade(t.Context(), config); err != nil {
-			t.Fatalf("after operation %d failed: %v", n, err)
-		}
-		judgeUpgraded(t, config)
+		return false
 	}
+	config.FS = nil
+	if _, err := ledger.Upgrade(t.Context(), config); err != nil {
+		t.Fatalf("after operation %d failed: %v", n, err)
+	}
+	judgeUpgraded(t, config)
+	return true
 }
 
 // failAt fails one call that changes something.

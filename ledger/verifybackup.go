@@ -28,10 +28,11 @@ func VerifyBackup(ctx context.Context, config Config, r Restoration) (_ *Verifie
 	if config, err = config.withDefaults(); err != nil {
 		return nil, err
 	}
+	config.Token = Token{} // the keys are those of the key side, in the scratch folder
 	r.NothingNewer, r.LoseEvents = true, true
 	b := &restorer{config: config, restoration: r, folder: config.folder()}
 	defer func() { err = errors.Join(err, b.discard(ctx), b.close(), os.RemoveAll(scratch)) }()
-	if err := b.open(); err != nil {
+	if err := b.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := b.check(ctx); err != nil {

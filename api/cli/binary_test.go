@@ -161,19 +161,19 @@ func TestServe(t *testing.T) {
 	dir := newLedger(t)
 	p := serve(t, dir)
 	before := p.checkpoint(t, dir)
-	if before.Size != 3 || before.Origin != origin {
+	if before.Size != 4 || before.Origin != origin {
 		t.Errorf("checkpoint %+v", before)
 	}
 	for path, want := range map[string]int{
-		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/log/tile/0/000.p/3": 200, "/log/tile/entries/000.p/3": 401,
+		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/log/tile/0/000.p/4": 200, "/log/tile/entries/000.p/4": 401, "/state/checkpoint": 200, "/state/tile/entries/000.p/1": 200,
 		"/v1/patients": 401, "/openapi.json": 200,
-		"/log/tile/0/000.p/4": 404, "/log/tile/0/000": 404, "/": 404, "/log/tile/0/..%2f..%2fcheckpoint": 404,
+		"/log/tile/0/000.p/5": 404, "/log/tile/0/000": 404, "/": 404, "/log/tile/0/..%2f..%2fcheckpoint": 404,
 	} {
 		if status, body := get(t, p.url+path); status != want {
 			t.Errorf("%s: %d, want %d\n%s", path, status, want, body)
 		}
 	}
-	if _, metrics := get(t, p.url+"/metrics"); !bytes.Contains(metrics, []byte("\nmedledger_log_size 3\n")) {
+	if _, metrics := get(t, p.url+"/metrics"); !bytes.Contains(metrics, []byte("\nmedledger_log_size 4\n")) {
 		t.Error("metrics do not know the log's size")
 	}
 	// One folder, one process; one address, one server.
@@ -235,7 +235,7 @@ func TestExport(t *testing.T) {
 	if held, err := exported.Checkpoint(t.Context()); err != nil || !bytes.Equal(held, served) {
 		t.Errorf("the export's checkpoint is %q, %v, served is %q", held, err, served)
 	}
-	tile := proof.Tile{Level: 0, Width: 3}
+	tile := proof.Tile{Level: 0, Width: 4}
 	_, served = get(t, p.url+"/log/"+proof.FormatPath(tile))
 	if held, err := exported.Tile(t.Context(), tile); err != nil || !bytes.Equal(held, served) {
 		t.Errorf("%s differs, %v", proof.FormatPath(tile), err)
@@ -252,7 +252,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 	// The secrets stay at home.
-	for _, key := range []string{"log.key", "keys/epoch-1.key", "commands.key"} {
+	for _, key := range []string{"log.key", "state.key", "keys/epoch-1.key", "commands.key"} {
 		secret, err := os.ReadFile(filepath.Join(dir+".custody", key))
 		if err != nil {
 			t.Fatal(err)
@@ -266,13 +266,13 @@ func TestExport(t *testing.T) {
 func TestRotateAndRebuild(t *testing.T) {
 	dir := newLedger(t)
 	r := succeed(t, "keys", "rotate", "--dir", dir)
-	if field(t, r.out, "index") != "3" || field(t, r.out, "statement-key") == "" {
+	if field(t, r.out, "index") != "4" || field(t, r.out, "statement-key") == "" {
 		t.Errorf("rotate printed %s", r.out)
 	}
 	p := serve(t, dir)
 	want := p.checkpoint(t, dir)
 	p.stop(t, syscall.SIGTERM)
-	if want.Size != 4 {
+	if want.Size != 5 {
 		t.Errorf("checkpoint %+v", want)
 	}
 	kept := filepath.Join(t.TempDir(), "kept")

@@ -44,7 +44,7 @@ The file is written as FILE.tmp and renamed when it is whole.
 Example:
 
   medledger export --dir ledger ledger.tar
-  medverify log --export ledger.tar --vkey log.vkey
+  medverify audit --export ledger.tar --vkey log.vkey
 `,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -65,11 +65,11 @@ func (p *program) export(ctx context.Context, at place, file string, force bool)
 		return err
 	}
 	source := audit.NewDir(os.DirFS(at.dir))
-	err := writeFile(file, force, func(w io.Writer) error { return archive.Write(ctx, w, source) })
+	err := writeFile(file, force, func(w io.Writer) error { return archive.Write(ctx, w, source, source.State()) })
 	if err := errors.Join(err, source.Close()); err != nil {
 		return fmt.Errorf("exporting: %w", err)
 	}
-	p.advise("The log is in %s. An auditor checks it with: medverify log --export %s --vkey %s\n",
+	p.advise("The log is in %s. An auditor checks it with: medverify audit --export %s --vkey %s\n",
 		file, file, folder.VerifierKey())
 	return nil
 }

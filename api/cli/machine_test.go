@@ -110,7 +110,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("status exits with %d, %s", r.code, r.messages)
 	}
 	r := succeed(t, join(take, b.to())...)
-	if field(t, r.out, "increment") != "1" || field(t, r.out, "size") != "5" || field(t, r.out, "epoch") != "1" {
+	if field(t, r.out, "increment") != "1" || field(t, r.out, "size") != "6" || field(t, r.out, "epoch") != "1" {
 		t.Errorf("backup printed %s", r.out)
 	}
 	if r := succeed(t, join(status, b.to())...); !strings.Contains(r.out, "epoch 1") || !strings.Contains(r.out, "revivable  0") {
@@ -138,19 +138,19 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 	}
 	r = succeed(t, join(take, b.to())...) // without a server
-	if field(t, r.out, "increment") != "2" || field(t, r.out, "from") != "5" {
+	if field(t, r.out, "increment") != "2" || field(t, r.out, "from") != "6" {
 		t.Errorf("backup printed %s", r.out)
 	}
 	scratch := filepath.Join(t.TempDir(), "scratch")
 	r = succeed(t, join([]string{"backup", "verify", "--scratch", scratch}, b.from())...)
-	if field(t, r.out, "size") != "7" {
+	if field(t, r.out, "size") != "8" {
 		t.Errorf("verify printed %s", r.out)
 	}
 	if _, err := os.Stat(scratch); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a verification left something: %v", err)
 	}
 	r = succeed(t, join(restore, []string{"--checkpoint", newer})...)
-	if field(t, r.out, "size") != "7" || field(t, r.out, "increments") != "2" || field(t, r.out, "unlogged") != "0" {
+	if field(t, r.out, "size") != "8" || field(t, r.out, "increments") != "2" || field(t, r.out, "unlogged") != "0" {
 		t.Errorf("restore printed %s", r.out)
 	}
 	refuse(t, 1, "choose an empty folder", join(restore, []string{"--checkpoint", newer})...)
@@ -159,8 +159,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := admin.RegisterActor(t.Context(), client.Registration{Role: events.RoleNurse}); err != nil {
 		t.Errorf("the administrator at the restored ledger: %v", err)
 	}
-	if c := p.checkpoint(t, elsewhere); c.Size != 10 {
-		t.Errorf("the restored log has %d events, want 7, one that says so, and two", c.Size)
+	if c := p.checkpoint(t, elsewhere); c.Size != 11 {
+		t.Errorf("the restored log has %d events, want 8, one that says so, and two", c.Size)
 	}
 	p.stop(t, syscall.SIGTERM)
 	// A folder that is up to date needs no upgrade.
@@ -196,7 +196,7 @@ func TestServerTakesBackups(t *testing.T) {
 		Epochs []struct{ Number uint64 }
 	}
 	r = succeed(t, "backup", "status", "--dir", dir, "--json")
-	if err := json.Unmarshal([]byte(r.out), &s); err != nil || s.Last == nil || s.Last.Size != 3 || len(s.Epochs) != 1 {
+	if err := json.Unmarshal([]byte(r.out), &s); err != nil || s.Last == nil || s.Last.Size != 4 || len(s.Epochs) != 1 {
 		t.Errorf("status printed %s: %v", r.out, err)
 	}
 	p.stop(t, syscall.SIGTERM)

@@ -32,6 +32,7 @@ func (p *program) newRoot() *cobra.Command {
 		p.newRebuild(),
 		p.newUpgrade(),
 		p.newKeys(),
+		p.newVault(),
 		bench.Command(p.logger(slog.LevelWarn)),
 		demo.Command(wantsColour(p.out)),
 		p.newVersion(),

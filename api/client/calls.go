@@ -153,6 +153,16 @@ func (c *Client) Content(ctx context.Context, record events.ID, version uint32, 
 	return c.content(ctx, call{method: http.MethodGet, path: ofRecord(record, "content"), query: query, options: options})
 }
 
+// History reads the proof that a record's events are all (verifier/history), which the
+// caller verifies and closes.
+func (c *Client) History(ctx context.Context, record events.ID, options ...Option) (io.ReadCloser, error) {
+	response, err := c.do(ctx, call{method: http.MethodGet, path: ofRecord(record, "history"), options: options})
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
 // Receive reads what is shared.
 func (c *Client) Receive(ctx context.Context, share events.ID, options ...Option) (*Content, error) {
 	return c.content(ctx, call{method: http.MethodGet, path: "/v1/shares/" + share.String() + "/content", options: options})
@@ -215,12 +225,12 @@ func (c *Client) ListAccesses(ctx context.Context, patient events.ID, purpose ev
 	return out, c.decode(ctx, call{method: http.MethodGet, path: ofPatient(patient, "accesses"), query: query, options: options}, out)
 }
 
-// History returns the events about a record. Cursor may be "".
-func (c *Client) History(ctx context.Context, record events.ID, cursor string, options ...Option) (*History, error) {
+// RecordEvents returns the events about a record. Cursor may be "".
+func (c *Client) RecordEvents(ctx context.Context, record events.ID, cursor string, options ...Option) (*RecordEvents, error) {
 	query := url.Values{}
 	set(query, "cursor", cursor)
-	out := new(History)
-	return out, c.decode(ctx, call{method: http.MethodGet, path: ofRecord(record, "history"), query: query, options: options}, out)
+	out := new(RecordEvents)
+	return out, c.decode(ctx, call{method: http.MethodGet, path: ofRecord(record, "events"), query: query, options: options}, out)
 }
 
 // Share discloses a record to a recipient.

@@ -93,7 +93,7 @@ func TestErrors(t *testing.T) {
 			w.WriteHeader(404)
 			_, _ = io.WriteString(w, x.body)
 		})
-		_, err := c.History(t.Context(), events.MustNewID(), "")
+		_, err := c.RecordEvents(t.Context(), events.MustNewID(), "")
 		e := new(client.Error)
 		if !errors.As(err, &e) || e.Status != 404 || e.Title != "Not Found" || e.Detail != x.detail || e.Reason != x.reason || e.RequestID != "q" {
 			t.Errorf("%s: %+v, %v", x.body, e, err)

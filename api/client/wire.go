@@ -264,8 +264,8 @@ type Accesses struct {
 	Cursor   string  `json:"cursor,omitempty"`
 }
 
-// History is a page of GET /v1/records/{record}/history, oldest first.
-type History struct {
+// RecordEvents is a page of GET /v1/records/{record}/events, oldest first.
+type RecordEvents struct {
 	Record events.ID `json:"record"`
 	Events []Entry   `json:"events"`
 	Cursor string    `json:"cursor,omitempty"`
@@ -289,6 +289,9 @@ type DestructionRequest struct {
 type Destroyed struct {
 	Record events.ID `json:"record"`
 	Keys   uint32    `json:"keys"` // that were destroyed
+	// Custody is where their root key was, "file" or "token", and with it what the
+	// destruction withstands.
+	Custody string `json:"custody"`
 	Done
 }
 

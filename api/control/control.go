@@ -45,6 +45,7 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/ledger/backup"
+	"github.com/medledger/medledger/ledger/vault"
 )
 
 const (
@@ -60,6 +61,7 @@ var ErrNoServer = errors.New("no server has the ledger open")
 type Ledger interface {
 	Backup(ctx context.Context, p backup.Plan, full bool) (*backup.Report, error)
 	BackupStatus(ctx context.Context, p backup.Plan) (*backup.Status, error)
+	VaultStats(ctx context.Context) (vault.Stats, error)
 	IssueOnTheMachine(ctx context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error)
 }
 
@@ -149,6 +151,9 @@ func handler(l Ledger, plan backup.Plan, p *profiler, secret string) http.Handle
 	}))
 	mux.HandleFunc("POST /token", command(func(ctx context.Context, in tokenRequest) (*Issued, error) {
 		return issue(ctx, l, in.Administrator, in.Lifetime)
+	}))
+	mux.HandleFunc("POST /vault-stats", command(func(ctx context.Context, _ struct{}) (vault.Stats, error) {
+		return l.VaultStats(ctx)
 	}))
 	mux.HandleFunc("POST /profile/begin", command(p.begin))
 	mux.HandleFunc("POST /profile/end", command(p.end))
@@ -259,6 +264,11 @@ func absolute(p backup.Plan) (backup.Plan, error) {
 func Token(ctx context.Context, dir string, administrator events.ID, lifetime time.Duration) (*Issued, error) {
 	var issued Issued
 	return &issued, call(ctx, dir, "token", tokenRequest{administrator, lifetime}, &issued)
+}
+
+// VaultStats asks the server how the vault's keys are doing.
+func VaultStats(ctx context.Context, dir string) (s vault.Stats, err error) {
+	return s, call(ctx, dir, "vault-stats", struct{}{}, &s)
 }
 
 // call runs a command in the server. The error wraps ErrNoServer if there is none.

@@ -20,6 +20,8 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/ledger/backup"
+	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/vault"
 )
 
 // fake is a ledger that remembers what it was asked.
@@ -39,6 +41,10 @@ func (f *fake) Backup(_ context.Context, p backup.Plan, full bool) (*backup.Repo
 func (f *fake) BackupStatus(_ context.Context, p backup.Plan) (*backup.Status, error) {
 	f.plan = p
 	return &backup.Status{Size: 8, Overdue: []string{"late"}}, f.err
+}
+
+func (f *fake) VaultStats(context.Context) (vault.Stats, error) {
+	return vault.Stats{Generation: 7, Custody: custody.File}, nil
 }
 
 func (f *fake) IssueOnTheMachine(_ context.Context, administrator events.ID, lifetime time.Duration) (*ledger.Result, string, error) {

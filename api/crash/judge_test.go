@@ -302,11 +302,11 @@ func (j *judge) repeats(ctx context.Context, l *ledger.Ledger, lines []load.Line
 	return nil
 }
 
-// audit has medverify check the whole log, against the checkpoint that was kept
-// from its last run, and keeps the new one.
+// audit has medverify check the whole log and its state log, against the checkpoints
+// that were kept from its last run, and keeps the new ones.
 func (j *judge) audit(t *testing.T) {
 	t.Helper()
-	args := []string{"log", "--dir", j.dir, "--vkey", ledger.FolderAt(j.dir).VerifierKey()}
+	args := []string{"audit", "--dir", j.dir, "--vkey", ledger.FolderAt(j.dir).VerifierKey()}
 	if _, err := os.Stat(j.kept); err == nil {
 		args = append(args, "--checkpoint", j.kept)
 	}

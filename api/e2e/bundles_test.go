@@ -108,7 +108,7 @@ func TestBundles(t *testing.T) {
 	}
 	h.audited(s)
 	s.stop()
-	tr.must(t, "medverify", "log", "--dir", dir, "--vkey", filepath.Join(dir, "log.vkey"))
+	tr.must(t, "medverify", "audit", "--dir", dir, "--vkey", filepath.Join(dir, "log.vkey"))
 	testNothingPersonal(t, records, []string{dir, dir + ".custody"}, tr.Bytes())
 }
 
@@ -301,11 +301,11 @@ func (h *house) send(method, path, body string, want int) {
 	}
 }
 
-// audited has all judges look at the served log, and at an export of it.
+// audited has all judges look at the served logs, and at an export of it.
 func (h *house) audited(s *served) {
 	t, vkey := h.t, filepath.Join(h.dir, "log.vkey")
 	kept := filepath.Join(t.TempDir(), "checkpoint")
-	log := []string{"log", "--url", s.url + "/log", "--vkey", vkey}
+	log := []string{"audit", "--url", s.url, "--vkey", vkey}
 	if output, exit := h.tr.run(t, "medverify", log...); exit != 2 {
 		t.Errorf("medverify without a token: exit code %d\n%s", exit, output)
 	}
@@ -314,7 +314,7 @@ func (h *house) audited(s *served) {
 	h.tr.must(t, "medverify", slices.Concat(log, []string{"--checkpoint", kept})...)
 	export := filepath.Join(t.TempDir(), "log.export")
 	h.tr.must(t, "medledger", "export", "--dir", h.dir, export)
-	h.tr.must(t, "medverify", "log", "--export", export, "--vkey", vkey, "--checkpoint", kept)
-	h.tr.must(t, "medverify", "log", "--dir", h.dir, "--vkey", vkey, "--checkpoint", kept)
-	testOutsideJudges(t, s.url+"/log/", h.dir, h.tokenFile)
+	h.tr.must(t, "medverify", "audit", "--export", export, "--vkey", vkey, "--checkpoint", kept)
+	h.tr.must(t, "medverify", "audit", "--dir", h.dir, "--vkey", vkey, "--checkpoint", kept)
+	testOutsideJudges(t, s.url, h.dir, h.tokenFile)
 }

@@ -62,8 +62,10 @@ func TestNoSpace(t *testing.T) {
 func testNoSpace(t *testing.T, size int) {
 	fsys, dir := disktest.New(), filepath.Join(t.TempDir(), "ledger")
 	// SQLite's files are the operating system's, and never full.
-	if err := os.MkdirAll(filepath.Join(dir, "vault"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"vault", "state"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	config := ledger.Config{Dir: dir, FS: fsys, Logger: slog.New(slog.DiscardHandler)}
 	if _, err := ledger.Create(t.Context(), config, "e2e.example/clinic"); err != nil {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/receipt"
 )
 
@@ -60,7 +61,7 @@ func TestDemo(t *testing.T) {
 		s := tr.serve(t, dir)
 		token := filepath.Join(dir, "demo", "tokens", "auditor")
 		tr.must(t, "medverify", "log", "--url", s.url+"/log", "--vkey", vkey, "--token-file", token)
-		testOutsideJudges(t, s.url+"/log/", dir, token)
+		testOutsideJudges(t, s.url, dir, token)
 		h := &house{t: t, tr: &tr, dir: dir}
 		h.register(s) // with what lies in D/admin.token
 		s.metrics()
@@ -100,8 +101,12 @@ func testReceipts(t *testing.T, tr *transcript, dir string) {
 }
 
 func verifierOf(t *testing.T, dir string) note.Verifier {
+	return verifierIn(t, filepath.Join(dir, "log.vkey"))
+}
+
+func verifierIn(t *testing.T, file string) note.Verifier {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, "log.vkey"))
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,28 +130,36 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return transport.RoundTrip(r)
 }
 
-// testOutsideJudges has tessera's fsck and a torchwood client read the whole
-// served log, with an auditor's token.
-func testOutsideJudges(t *testing.T, log, dir, tokenFile string) {
+// testOutsideJudges has tessera's fsck and a torchwood client read all of both served
+// logs, the log with an auditor's token, the state log without one.
+func testOutsideJudges(t *testing.T, service, dir, tokenFile string) {
 	token, err := os.ReadFile(tokenFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	auditor := &http.Client{Transport: bearer(strings.TrimSpace(string(token)))}
-	v := verifierOf(t, dir)
-	base, err := url.Parse(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fetcher, err := client.NewHTTPFetcher(base, auditor)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := fsck.New(v.Name(), v, fetcher, leafHashes, fsck.Opts{N: 2}).Check(t.Context()); err != nil {
-		t.Errorf("fsck: %v", err)
-	}
-	if err := readAll(t, t.Context(), log, v, auditor); err != nil {
-		t.Errorf("torchwood: %v", err)
+	folder := ledger.FolderAt(dir)
+	for _, log := range []struct {
+		url, vkey string
+		reader    *http.Client
+	}{
+		{service + "/log/", folder.VerifierKey(), &http.Client{Transport: bearer(strings.TrimSpace(string(token)))}},
+		{service + "/state/", folder.StateVerifierKey(), &http.Client{Transport: transport}},
+	} {
+		v := verifierIn(t, log.vkey)
+		base, err := url.Parse(log.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fetcher, err := client.NewHTTPFetcher(base, log.reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fsck.New(v.Name(), v, fetcher, leafHashes, fsck.Opts{N: 2}).Check(t.Context()); err != nil {
+			t.Errorf("fsck of %s: %v", v.Name(), err)
+		}
+		if err := readAll(t, t.Context(), log.url, v, log.reader); err != nil {
+			t.Errorf("torchwood, of %s: %v", v.Name(), err)
+		}
 	}
 }
 

@@ -65,8 +65,8 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the README's commands do not print %q", want)
 		}
 	}
-	// Verified: a receipt, and the log. Read by the doctor, received by the insurer.
-	for text, want := range map[string]int{"VERIFIED": 2, "Rest and fluids.": 2} {
+	// Verified: a receipt, a history, and all of it. Read by the doctor, received by the insurer.
+	for text, want := range map[string]int{"VERIFIED": 3, "Rest and fluids.": 2} {
 		if n := strings.Count(out, text); n != want {
 			t.Errorf("%q is printed %d times, want %d", text, n, want)
 		}

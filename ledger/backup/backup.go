@@ -20,17 +20,16 @@ import (
 
 // Log is a log that is backed up.
 type Log interface {
-	// Checkpoint returns the newest signed checkpoint, and how many entries it covers.
-	Checkpoint(ctx context.Context) (signed []byte, size uint64, err error)
+	// Newest returns the newest signed checkpoint, and how many entries it covers.
+	Newest() (signed []byte, size uint64)
 	// Leaves returns n entries, or fewer but one, beginning with the given one.
 	Leaves(ctx context.Context, first uint64, n int) ([][]byte, error)
 }
 
 // Source is the ledger that is backed up. It goes on meanwhile.
 type Source interface {
-	Log() Log
-	// StateLog is the log of the state tree; nil if there is none.
-	StateLog() Log
+	// Logs are the log and the state log as they are at one moment.
+	Logs() (log, state Log)
 	// Vault writes what has come to the ciphertext side of the vault since an earlier
 	// position, nil for everything, and returns the new position: JSON in the form of
 	// json.Marshal.

@@ -101,7 +101,7 @@ func (b *box) Close() error { return nil }
 type source struct {
 	custody   custody.Custody
 	leaves    []string
-	state     []string // entries of the state log; nil: there is none
+	state     []string // entries of the state log
 	contents  []string // of the vault
 	destroyed uint64
 	another   bool // the vault is another one than before
@@ -109,8 +109,8 @@ type source struct {
 
 type memoryLog []string
 
-func (l memoryLog) Checkpoint(context.Context) ([]byte, uint64, error) {
-	return fmt.Appendf(nil, "checkpoint of %d", len(l)), uint64(len(l)), nil
+func (l memoryLog) Newest() ([]byte, uint64) {
+	return fmt.Appendf(nil, "checkpoint of %d", len(l)), uint64(len(l))
 }
 
 func (l memoryLog) Leaves(_ context.Context, first uint64, n int) ([][]byte, error) {
@@ -121,14 +121,7 @@ func (l memoryLog) Leaves(_ context.Context, first uint64, n int) ([][]byte, err
 	return list[:(len(list)+1)/2], nil
 }
 
-func (s *source) Log() Log { return memoryLog(s.leaves) }
-
-func (s *source) StateLog() Log {
-	if s.state == nil {
-		return nil
-	}
-	return memoryLog(s.state)
-}
+func (s *source) Logs() (log, state Log) { return memoryLog(s.leaves), memoryLog(s.state) }
 
 func (s *source) Vault(_ context.Context, since json.RawMessage, w io.Writer) (json.RawMessage, error) {
 	from := 0

@@ -28,7 +28,7 @@
 //	  2  a statement: the next leaf of the log; as many as the header says
 //	  3  the log's signed checkpoint; once
 //	  4  the next leaf of the state log; as many as the header says
-//	  5  the state log's signed checkpoint; at most once
+//	  5  the state log's signed checkpoint; once
 //	  6  the next piece of the vault's part (vault.Increment); once or more
 //	255  number of frames before this one (8) ||
 //	     HMAC-SHA256(secret, everything before this HMAC); once

@@ -288,7 +288,7 @@ type Contents struct {
 // visit hands out the frames of an increment and checks that there are as many as its
 // header says.
 func (f *frameReader) visit(ctx context.Context, to Contents) error {
-	var leaves, stateLeaves, checkpoints, vaults uint64
+	var leaves, stateLeaves, checkpoints, stateCheckpoints, vaults uint64
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -316,6 +316,7 @@ func (f *frameReader) visit(ctx context.Context, to Contents) error {
 			stateLeaves++
 			do = to.StateLeaf
 		case kindStateCheckpoint:
+			stateCheckpoints++
 			do = to.StateCheckpoint
 		}
 		if do != nil {
@@ -325,7 +326,7 @@ func (f *frameReader) visit(ctx context.Context, to Contents) error {
 		}
 	}
 	h := f.Header
-	if leaves != h.Log.To-h.Log.From || stateLeaves != h.State.To-h.State.From || checkpoints != 1 || vaults != 1 {
+	if leaves != h.Log.To-h.Log.From || stateLeaves != h.State.To-h.State.From || checkpoints != 1 || stateCheckpoints != 1 || vaults != 1 {
 		return fmt.Errorf("it has other parts than its header says: %w", errMalformed)
 	}
 	return nil

@@ -55,9 +55,8 @@ func (b *Backups) Status(ctx context.Context, src Source, p Plan) (*Status, erro
 	if s.Destroyed, err = src.Destroyed(ctx); err != nil {
 		return nil, err
 	}
-	if _, s.Size, err = src.Log().Checkpoint(ctx); err != nil {
-		return nil, err
-	}
+	log, _ := src.Logs()
+	_, s.Size = log.Newest()
 	if at, err := (dataSide{c.FS, p.Data}).position(c); err == nil {
 		s.Data = &DataStatus{Newest: at.Number, Base: at.Base, Size: at.Size, Bytes: at.FirstBytes + at.RestBytes}
 	}

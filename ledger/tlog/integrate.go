@@ -111,7 +111,8 @@ func (l *Log) integrate(ctx context.Context, hashes []tlog.Hash) (*Published, er
 // anything that does not extend what was signed before.
 //
 // A crash before the checkpoint is stored leaves the last one; Open integrates
-// the leaves again and comes to the same root. A crash after it leaves this one.
+// the leaves again and comes to the same root. A crash after it leaves this one,
+// whatever became of what is done alongside, of which nobody was told.
 func (l *Log) publish(ctx context.Context, root *types.LogRootV1) error {
 	next := proof.Checkpoint{Origin: l.config.Origin, Size: root.TreeSize}
 	if len(root.RootHash) != len(next.Root) {
@@ -126,7 +127,12 @@ func (l *Log) publish(ctx context.Context, root *types.LogRootV1) error {
 	if err != nil {
 		return err
 	}
-	if err := l.signed.write(root.TimestampNanos, signed); err != nil {
+	wait := l.config.Alongside(ctx, next)
+	err = l.signed.store(root.TimestampNanos, signed)
+	if err := errors.Join(err, wait()); err != nil {
+		return err
+	}
+	if err := l.signed.show(signed); err != nil {
 		return err
 	}
 	if !l.published.CompareAndSwap(last, &Published{Checkpoint: next, Note: signed, Time: rootTime(root.TimestampNanos)}) {

@@ -88,21 +88,46 @@ func (c *counted) read(ctx context.Context, first uint64, count int) ([]store.Re
 	return records, nil
 }
 
-// leaves reads an event store as the leaves of a log, and is its
-// tilestore.Leaves.
-type leaves struct {
-	store store.Store
-	len   func(context.Context) (uint64, error)
-	read  func(ctx context.Context, first uint64, count int) ([]store.Record, error)
+// Leaves is where the leaves of a log are that has no event store. Its methods may
+// be called from several goroutines at once.
+type Leaves interface {
+	// Len returns how many leaves there are. They MUST be durable.
+	Len(ctx context.Context) (uint64, error)
+	// Read returns the leaves of index first to first+count-1, or those of them that
+	// there are.
+	Read(ctx context.Context, first uint64, count int) ([][]byte, error)
 }
 
-func newLeaves(s store.Store) *leaves {
-	if in, ok := s.(indexed); ok {
-		count := func(context.Context) (uint64, error) { return in.Len(), nil }
-		return &leaves{s, count, in.ReadRange}
+// leaves reads an event store, or Leaves, as the leaves of a log, and is its
+// tilestore.Leaves.
+type leaves struct {
+	store store.Store // nil if there is none
+	len   func(context.Context) (uint64, error)
+	read  func(ctx context.Context, first uint64, count int) ([][]byte, error)
+}
+
+func newLeaves(c Config) *leaves {
+	if c.Leaves != nil {
+		return &leaves{nil, c.Leaves.Len, c.Leaves.Read}
 	}
-	c := &counted{Store: s}
-	return &leaves{s, c.length, c.read}
+	if in, ok := c.Store.(indexed); ok {
+		count := func(context.Context) (uint64, error) { return in.Len(), nil }
+		return &leaves{c.Store, count, statements(in.ReadRange)}
+	}
+	n := &counted{Store: c.Store}
+	return &leaves{c.Store, n.length, statements(n.read)}
+}
+
+// statements makes a reader of leaves of a reader of records.
+func statements(read func(ctx context.Context, first uint64, count int) ([]store.Record, error)) func(context.Context, uint64, int) ([][]byte, error) {
+	return func(ctx context.Context, first uint64, count int) ([][]byte, error) {
+		records, err := read(ctx, first, count)
+		values := make([][]byte, len(records))
+		for i, r := range records {
+			values[i] = r.Statement
+		}
+		return values, err
+	}
 }
 
 // Len implements tilestore.Leaves.
@@ -112,16 +137,14 @@ func (l *leaves) Len(ctx context.Context) (uint64, error) { return l.len(ctx) }
 func (l *leaves) exactly(ctx context.Context, first uint64, count int) ([][]byte, error) {
 	values := make([][]byte, 0, count)
 	for len(values) < count {
-		records, err := l.read(ctx, first+uint64(len(values)), count-len(values))
+		some, err := l.read(ctx, first+uint64(len(values)), count-len(values))
 		if err != nil {
 			return nil, fmt.Errorf("reading leaves %d to %d: %w", first, first+uint64(count)-1, err)
 		}
-		if len(records) == 0 {
+		if len(some) == 0 {
 			return nil, fmt.Errorf("reading leaf %d: %w", first+uint64(len(values)), ErrNotStored)
 		}
-		for _, r := range records {
-			values = append(values, r.Statement)
-		}
+		values = append(values, some...)
 	}
 	return values, nil
 }
@@ -142,16 +165,16 @@ func (l *leaves) hashes(ctx context.Context, first uint64, count int) ([]tlog.Ha
 // Range implements tilestore.Leaves. What is known of a leaf follows from its
 // bytes and its index; times are not kept.
 func (l *leaves) Range(ctx context.Context, first uint64, count int) ([]*trillian.LogLeaf, error) {
-	records, err := l.read(ctx, first, count)
+	values, err := l.read(ctx, first, count)
 	if err != nil {
 		return nil, fmt.Errorf("reading leaves from %d on: %w", first, err)
 	}
-	list := make([]*trillian.LogLeaf, len(records))
-	for i, r := range records {
+	list := make([]*trillian.LogLeaf, len(values))
+	for i, value := range values {
 		index := first + uint64(i)
-		hash, identity := proof.LeafHash(r.Statement), leafIdentity(index, r.Statement)
+		hash, identity := proof.LeafHash(value), leafIdentity(index, value)
 		list[i] = &trillian.LogLeaf{
-			LeafIndex: int64(index), LeafValue: r.Statement,
+			LeafIndex: int64(index), LeafValue: value,
 			MerkleLeafHash: hash[:], LeafIdentityHash: identity[:],
 		}
 	}
@@ -186,7 +209,7 @@ func (l *leaves) Append(ctx context.Context, first uint64, list []*trillian.LogL
 		return err
 	}
 	for i, leaf := range list {
-		if i >= len(stored) || !bytes.Equal(stored[i].Statement, leaf.LeafValue) {
+		if i >= len(stored) || !bytes.Equal(stored[i], leaf.LeafValue) {
 			return errors.New("the event store has another writer: leaves did not get the indices they were sent for")
 		}
 	}

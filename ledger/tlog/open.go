@@ -55,7 +55,7 @@ type Log struct {
 // Open opens the log in a folder, or makes one if the folder has none and the
 // store is empty. What a crash left undone is done: lost tiles are computed
 // again, and events in the store beyond the last checkpoint are integrated and
-// signed.
+// signed, unless Config.Behind says otherwise.
 //
 // The tree that it finds must have the root that was signed last. Its errors are
 // a *LostEventsError, a *HistoryError or a *proof.ForkError, which hold evidence;
@@ -84,7 +84,7 @@ func open(ctx context.Context, c Config, rebuild bool) (*Log, error) {
 	if err := disk.MakeDir(c.FS, c.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the log's folder: %w", err)
 	}
-	l := &Log{config: c, leaves: newLeaves(c.Store), syncs: make(chan uint64, 1), synced: make(chan struct{})}
+	l := &Log{config: c, leaves: newLeaves(c), syncs: make(chan uint64, 1), synced: make(chan struct{})}
 	l.tiles = tilestore.NewTiles(c.FS, c.Dir, l.leaves.hashes, c.cacheTiles, c.Logger)
 	last, err := l.find(ctx, rebuild)
 	if err != nil {
@@ -93,7 +93,7 @@ func open(ctx context.Context, c Config, rebuild bool) (*Log, error) {
 	if err := l.restore(ctx, last, rebuild); err != nil {
 		return nil, errors.Join(err, l.tiles.Close())
 	}
-	if l.signed, err = openSigned(c.FS, c.Dir, last); err != nil {
+	if l.signed, err = openSigned(c.FS, c.Dir, last, c.Lazy); err != nil {
 		return nil, errors.Join(err, l.tiles.Close())
 	}
 	go l.syncTiles()
@@ -200,6 +200,9 @@ func (l *Log) start(ctx context.Context, last *lastSigned) error {
 		if _, err := l.server.InitLog(ctx, &trillian.InitLogRequest{LogId: tc.ID}); err != nil {
 			return fmt.Errorf("initialising the log: %w", err)
 		}
+	}
+	if l.config.Behind {
+		return nil
 	}
 	_, err = l.CatchUp(ctx)
 	return err

@@ -51,6 +51,15 @@ func (l *Log) ConsistencyProof(ctx context.Context, older, newer uint64) ([]tlog
 	return l.path(ctx, nodes)
 }
 
+// Root returns the root of the tree of the first size leaves, as the tiles give it.
+// The error wraps ErrNotFound unless size <= the published size.
+func (l *Log) Root(ctx context.Context, size uint64) (tlog.Hash, error) {
+	if err := l.covers(size); err != nil {
+		return tlog.Hash{}, err
+	}
+	return l.tiles.Root(ctx, size)
+}
+
 // path reads the nodes of a proof and joins those that make up the one node of
 // it, if any, that exists only at the proof's tree size.
 func (l *Log) path(ctx context.Context, nodes merkle.Nodes) ([]tlog.Hash, error) {

@@ -196,7 +196,8 @@ type signedStore struct {
 	slots    disk.File
 	public   disk.File
 	sequence uint64
-	length   int // of public
+	length   int  // of public
+	lazy     bool // do not sync
 }
 
 // openSigned opens the two files of a folder for writing and puts them right:
@@ -204,8 +205,8 @@ type signedStore struct {
 //
 // A crash while a slot file is made leaves none or an empty one, both of which
 // hold nothing; the checkpoint beside it is whole all the time.
-func openSigned(fsys disk.FS, dir string, last *lastSigned) (*signedStore, error) {
-	s := &signedStore{}
+func openSigned(fsys disk.FS, dir string, last *lastSigned, lazy bool) (*signedStore, error) {
+	s := &signedStore{lazy: lazy}
 	if last != nil {
 		s.sequence, s.length = last.sequence, len(last.Note)
 		if err := disk.WriteFile(fsys, filepath.Join(dir, checkpointFile), last.Note, 0o644); err != nil {
@@ -222,21 +223,26 @@ func openSigned(fsys disk.FS, dir string, last *lastSigned) (*signedStore, error
 	if last != nil {
 		err = s.writeSlot(last.nanos, last.Note)
 	}
-	if err := errors.Join(err, fsys.SyncDir(dir)); err != nil {
+	if err := errors.Join(err, s.slots.Sync(), fsys.SyncDir(dir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("writing the last checkpoint: %w", err), s.close())
 	}
 	return s, nil
 }
 
-// write makes a checkpoint durable and then shows it to readers of the folder.
+// store makes a checkpoint durable, unless the store is lazy.
 //
 // A crash before the slot is synced leaves the last checkpoint, or this one if
 // its write got through; nobody was told of this one. A crash after it leaves
 // this one, whatever became of the other file.
-func (s *signedStore) write(nanos uint64, signed []byte) error {
+func (s *signedStore) store(nanos uint64, signed []byte) error {
 	if err := s.writeSlot(nanos, signed); err != nil {
 		return fmt.Errorf("storing the signed checkpoint: %w", err)
 	}
+	return nil
+}
+
+// show writes a checkpoint that is stored for readers of the folder.
+func (s *signedStore) show(signed []byte) error {
 	_, err := s.public.WriteAt(signed, 0)
 	if err == nil && len(signed) < s.length {
 		err = s.public.Truncate(int64(len(signed)))
@@ -254,7 +260,9 @@ func (s *signedStore) writeSlot(nanos uint64, signed []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.slots.WriteAt(b, int64(s.sequence&1)*slotSize); err != nil {
+	// The first is synced in any case. It lies within a sector, and so do those that
+	// are written over it: whatever a crash loses, one of them is left.
+	if _, err := s.slots.WriteAt(b, int64(s.sequence&1)*slotSize); err != nil || s.lazy && s.sequence > 1 {
 		return err
 	}
 	return s.slots.Sync()

@@ -1,6 +1,7 @@
 package tlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,8 +25,23 @@ type Config struct {
 	// FS is the file system of Dir; the operating system's if nil.
 	FS disk.FS
 	// Store has the leaves: all of its events, in its order. The log does not
-	// close it.
+	// close it. A log has either a Store or Leaves.
 	Store store.Store
+	// Leaves has the leaves of a log without an event store.
+	Leaves Leaves
+	// Lazy says that a checkpoint is not made durable before it is published. As
+	// every leaf is durable before it is integrated, what a crash loses is made again
+	// as it was; but leaves that are lost to something else, below the last
+	// checkpoint that happens to be on the disk, are not missed.
+	Lazy bool
+	// Behind says that Open does not integrate what there is beyond the last
+	// checkpoint, so that it can be read and checked first: CatchUp does.
+	Behind bool
+	// Alongside, if not nil, is called with every checkpoint that is to be published,
+	// and no other is until what it returned was called. It begins what has to be
+	// done by then, and what it returned waits for its end, while the checkpoint is
+	// being made durable. An error of it stops the log.
+	Alongside func(ctx context.Context, next proof.Checkpoint) (wait func() error)
 	// Origin names the log in its checkpoints. It is the name of its key.
 	Origin string
 	// Signer signs checkpoints.
@@ -42,8 +58,8 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	switch {
-	case c.Dir == "", c.Store == nil, c.Signer == nil, c.Verifier == nil:
-		return c, errors.New("a log needs Dir, Store, Signer and Verifier")
+	case c.Dir == "", (c.Store == nil) == (c.Leaves == nil), c.Signer == nil, c.Verifier == nil:
+		return c, errors.New("a log needs Dir, Store or Leaves, Signer and Verifier")
 	case !proof.ValidOrigin(c.Origin):
 		return c, fmt.Errorf("%q cannot be an origin: use a name without spaces and '+', such as example.org/ledger", c.Origin)
 	case c.Signer.Name() != c.Origin || c.Verifier.Name() != c.Origin || c.Signer.KeyHash() != c.Verifier.KeyHash():
@@ -58,6 +74,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Alongside == nil {
+		c.Alongside = func(context.Context, proof.Checkpoint) func() error { return func() error { return nil } }
 	}
 	if c.cacheTiles == 0 {
 		c.cacheTiles = tilestore.DefaultCacheTiles

@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// defaultFanOut is the fan-out of a new vault's tree.
-const defaultFanOut = 64
+// defaultFanOut is the fan-out of a new vault's tree: with it a node and its row fill
+// a page of SQLite.
+const defaultFanOut = 125
 
 // DefaultNodeCache is how many bytes of opened nodes are kept in memory: with the
 // fan-out that new vaults have, the keys of some 250,000 slots.

@@ -98,7 +98,7 @@ func (t *tree) start(ctx context.Context, moveTo custody.Custody) (err error) {
 		return err
 	}
 	if here, kind := t.custody.Kind(), t.state.kind; here != kind {
-		return fmt.Errorf("%w: the vault's root key is in custody %q, not %q: open the vault with custody %q, or move the key (vault.MoveCustody)", ErrRootKey, kind, here, kind)
+		return fmt.Errorf("%w: the vault's root key is in custody %q, not %q: say so with the setting custody-socket, or move the key with 'medledger vault move'", ErrRootKey, kind, here)
 	}
 	if t.state.generation == 0 {
 		return t.found(ctx)

@@ -30,7 +30,7 @@ import (
 
 // formatVersion changes whenever the rows of the copy change their meaning; a
 // copy of another version is thrown away and made again from the log.
-const formatVersion = 3
+const formatVersion = 4
 
 // The copy is written when flushRows rows have changed, or when it lags
 // flushEvents behind. Fewer means a shorter replay after a crash, more means less

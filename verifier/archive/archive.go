@@ -1,6 +1,6 @@
 // Package archive reads and writes a whole log as one file: what an operator
 // hands to an auditor. It holds the statements, the tree and the signed
-// checkpoint, and neither keys nor contents. The verifier key is not in it: an
+// checkpoint, and the same of the state log; neither keys nor contents. The verifier key is not in it: an
 // auditor who took the key from the file would check the file against itself.
 //
 // # Format
@@ -16,9 +16,13 @@
 //	                    one is partial, it is the only partial one
 //	tile/1/… to tile/7/…  the same of every higher level that has tiles
 //	tile/entries/…      the entry bundles, by rising index, likewise
+//	state/checkpoint    and so on: the same members of the state log
+//	                    (verifier/state), each name after "state/"
 //
-// Names, widths and contents of tiles and bundles are those of verifier/proof
-// for the tree size that the checkpoint states.
+// An archive of a ledger without a state log ends before state/checkpoint. Names,
+// widths and contents of tiles and bundles are those of verifier/proof
+// for the tree size that the log's own checkpoint states. The state log's checkpoint
+// is at least as new as the log's.
 //
 // Each member is a 512-byte header and its content, padded with zero bytes to a
 // multiple of 512. Two blocks of 512 zero bytes end the archive; nothing follows
@@ -50,7 +54,6 @@ import (
 	"iter"
 	"strings"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/medledger/medledger/verifier/proof"
@@ -58,6 +61,7 @@ import (
 
 const (
 	checkpointName = "checkpoint"
+	statePrefix    = "state/"
 	block          = 512
 	trailer        = 2 * block
 )
@@ -122,18 +126,6 @@ func bounds(t proof.Tile) (least, most int64) {
 		return 2 * int64(t.Width), (2 + proof.MaxEntry) * int64(t.Width)
 	}
 	return tlog.HashSize * int64(t.Width), tlog.HashSize * int64(t.Width)
-}
-
-// sizeOf returns the tree size that a signed checkpoint states, without
-// checking any signature: there is no key here.
-func sizeOf(signed []byte) (uint64, error) {
-	_, err := note.Open(signed, note.VerifierList())
-	var unverified *note.UnverifiedNoteError
-	if !errors.As(err, &unverified) {
-		return 0, fmt.Errorf("checkpoint is not a signed note: %w", err)
-	}
-	c, err := proof.ParseCheckpoint(unverified.Note.Text)
-	return c.Size, err
 }
 
 // header returns the tar header of a member.

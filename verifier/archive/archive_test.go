@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -18,8 +20,13 @@ func history(size int) *audittest.History { return audittest.New("a").Open().Fil
 
 func write(t testing.TB, src archive.Source) []byte {
 	t.Helper()
+	return writeBoth(t, src, nil)
+}
+
+func writeBoth(t testing.TB, src, state archive.Source) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	if err := archive.Write(context.Background(), &b, src); err != nil {
+	if err := archive.Write(context.Background(), &b, src, state); err != nil {
 		t.Fatalf("Write: %v", err)
 	}
 	return b.Bytes()
@@ -44,6 +51,81 @@ func TestRoundTrip(t *testing.T) {
 		}
 		if !bytes.Equal(write(t, a), b) {
 			t.Errorf("size %d: an archive of the archive has other bytes", size)
+		}
+	}
+}
+
+// states is a log beside the log.
+func states(size int) audittest.Files {
+	h := audittest.NewOf(audittest.Origin+"/state", "b").Open().Fill(max(size, audittest.Opened))
+	return audittest.Serve(h.Statements[:size], h.LogSigner)
+}
+
+// TestTwoLogs writes a log with its state log, and reads both back.
+func TestTwoLogs(t *testing.T) {
+	for _, sizes := range [][2]int{{0, 0}, {9, 0}, {9, 1}, {300, 257}, {300, 600}} {
+		served, state := history(max(sizes[0], 8)).Serve(), states(sizes[1])
+		if sizes[0] == 0 {
+			served = audittest.Serve(nil, history(8).LogSigner)
+		}
+		b := writeBoth(t, served, state)
+		a, err := open(b)
+		if err != nil || a.State() == nil {
+			t.Fatalf("%v: %v", sizes, err)
+		}
+		if !bytes.Equal(write(t, a), write(t, served)) || !bytes.Equal(write(t, a.State()), write(t, state)) {
+			t.Errorf("%v: the logs that are read are not those that were written", sizes)
+		}
+		if !bytes.Equal(writeBoth(t, a, a.State()), b) {
+			t.Errorf("%v: an archive of the archive has other bytes", sizes)
+		}
+	}
+	old, err := open(write(t, history(9).Serve()))
+	if err != nil || old.State() != nil {
+		t.Errorf("without a state log: %v, error %v", old, err)
+	}
+	// What was written before there were state logs has the same bytes.
+	const before = "9cbef190b860adae785d03102064376fe9ffc710ecbff134fdff6fb98503ff2d"
+	if got := fmt.Sprintf("%x", sha256.Sum256(write(t, history(300).Serve()))); got != before {
+		t.Errorf("an export without a state log has the digest %s", got)
+	}
+	if !bytes.Equal(writeBoth(t, history(9).Serve(), audittest.Files{}), write(t, history(9).Serve())) {
+		t.Error("a state log that does not exist leaves something in the archive")
+	}
+}
+
+// TestStateDamaged cuts and changes an archive within its state log.
+func TestStateDamaged(t *testing.T) {
+	served, state := history(260).Serve(), states(260)
+	b, alone := writeBoth(t, served, state), len(write(t, served))
+	for cut := alone - 1024; cut < len(b); cut += 1 + cut%509 {
+		_, err := open(b[:cut])
+		var truncated *archive.TruncatedError
+		if !errors.As(err, &truncated) || truncated.Complete != 260 || truncated.Checkpoint == nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+	}
+	// Without one of the members of the state log, with a checkpoint that is none,
+	// with the state log twice, and with another end.
+	tile := bytes.Index(b, []byte("state/tile/0/000\x00"))
+	section := b[alone-1024 : len(b)-1024]
+	for name, damaged := range map[string][]byte{
+		"member left out": append(bytes.Clone(b[:tile]), b[tile+512+256*32:]...),
+		"checkpoint":      bytes.Replace(b, []byte("/state\n260\n"), []byte("/state\n2x0\n"), 1),
+		"twice":           append(append(bytes.Clone(b[:len(b)-1024]), section...), b[len(b)-1024:]...),
+		"garbage":         append(bytes.Clone(b[:alone-1024]), bytes.Repeat([]byte("x"), 2048)...),
+		"padded":          append(bytes.Clone(b), make([]byte, 512)...),
+	} {
+		var malformed *archive.MalformedError
+		if _, err := open(damaged); !errors.As(err, &malformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name := range state {
+		broken := states(260)
+		broken[name] = broken[name][:len(broken[name])-1]
+		if err := archive.Write(t.Context(), io.Discard, served, broken); !errors.Is(err, archive.ErrSource) {
+			t.Errorf("state/%s is cut: %v", name, err)
 		}
 	}
 }
@@ -207,20 +289,20 @@ func TestWriteFails(t *testing.T) {
 	whole := len(write(t, served))
 	for room := 0; room < whole; room += 700 {
 		w := limited(room)
-		if err := archive.Write(t.Context(), &w, served); !errors.Is(err, errDisk) {
+		if err := archive.Write(t.Context(), &w, served, nil); !errors.Is(err, errDisk) {
 			t.Errorf("disk full after %d bytes: %v", room, err)
 		}
 	}
 	for name := range served {
 		broken := history(300).Serve()
 		broken[name] = broken[name][:len(broken[name])-1]
-		if err := archive.Write(t.Context(), io.Discard, broken); !errors.Is(err, archive.ErrSource) {
+		if err := archive.Write(t.Context(), io.Discard, broken, nil); !errors.Is(err, archive.ErrSource) {
 			t.Errorf("%s is cut: %v", name, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := archive.Write(ctx, io.Discard, served); !errors.Is(err, context.Canceled) {
+	if err := archive.Write(ctx, io.Discard, served, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -229,7 +311,9 @@ func TestWriteFails(t *testing.T) {
 // same bytes.
 func FuzzOpen(f *testing.F) {
 	for _, size := range []int{0, 1, 7} {
-		b := write(f, audittest.Serve(history(7).Statements[:size], history(7).LogSigner))
+		served := audittest.Serve(history(7).Statements[:size], history(7).LogSigner)
+		f.Add(writeBoth(f, served, states(size)))
+		b := write(f, served)
 		f.Add(b)
 		f.Add(b[:len(b)/2])
 		f.Add(append(b, 0))
@@ -240,7 +324,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		var again bytes.Buffer
-		err = archive.Write(context.Background(), &again, a)
+		err = archive.Write(context.Background(), &again, a, a.State())
 		if errors.Is(err, archive.ErrSource) {
 			return // Open leaves the form of a bundle to the audit
 		}

@@ -12,9 +12,25 @@ import (
 )
 
 // Archive is an open archive. Its form has been checked, and nothing else: not
-// a signature, not a hash. It is safe for concurrent use if the reader is.
+// a signature, not a hash. It is safe for concurrent use if the reader is. The
+// methods of Log are of the ledger's log.
 type Archive struct {
+	*Log
+	state *Log
+}
+
+// State returns the state log; nil if the archive has none.
+func (a *Archive) State() Source {
+	if a.state == nil {
+		return nil
+	}
+	return a.state
+}
+
+// Log is one of the logs in an archive.
+type Log struct {
 	r          io.ReaderAt
+	prefix     string // of the names of its members
 	checkpoint []byte
 	size       uint64
 	places     [proof.MaxLevel + 2][]place // by level+1, then index
@@ -38,56 +54,83 @@ type opening struct {
 // *TruncatedError or a *MalformedError; of one that does not begin like an
 // archive it wraps ErrNotArchive; else it is the reader's.
 func Open(r io.ReaderAt, fileSize int64) (*Archive, error) {
-	o := &opening{Archive: &Archive{r: r}, fileSize: fileSize}
-	if err := o.readCheckpoint(); err != nil {
-		return nil, err
-	}
-	for t := range members(o.size) {
-		least, most := bounds(t)
-		p, err := o.member(proof.FormatPath(t), least, most)
-		if err != nil {
-			return nil, err
-		}
-		o.places[t.Level+1] = append(o.places[t.Level+1], p)
-	}
-	end, err := o.read("", trailer)
+	o := &opening{Archive: &Archive{Log: &Log{r: r}}, fileSize: fileSize}
+	// Nothing but the name is needed to tell a damaged archive from a file
+	// that never was one.
+	start := make([]byte, len(checkpointName)+1)
+	n, err := readFull(r, start, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !zero(end) {
-		return nil, o.malformed("", "something else than two blocks of zeros")
+	if n == 0 || !bytes.Equal(start[:n], []byte(checkpointName + "\x00")[:n]) {
+		return nil, ErrNotArchive
 	}
-	o.offset += trailer
-	if o.offset != fileSize {
-		return nil, o.malformed("", fmt.Sprintf("%d bytes follow the end of the archive", fileSize-o.offset))
+	if err := o.readLog(o.Log); err != nil {
+		return nil, err
+	}
+	next, err := o.read("", block)
+	if err != nil {
+		return nil, err
+	}
+	if !zero(next) {
+		o.state = &Log{r: r, prefix: statePrefix}
+		if err := o.readLog(o.state); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.readEnd(); err != nil {
+		return nil, err
 	}
 	return o.Archive, nil
 }
 
-func (o *opening) readCheckpoint() error {
-	// Nothing but the name is needed to tell a damaged archive from a file
-	// that never was one.
-	start := make([]byte, len(checkpointName)+1)
-	n, err := readFull(o.r, start, 0)
+// readLog finds the members of a log.
+func (o *opening) readLog(l *Log) error {
+	if err := o.readCheckpoint(l); err != nil {
+		return err
+	}
+	for t := range members(l.size) {
+		least, most := bounds(t)
+		p, err := o.member(l.prefix+proof.FormatPath(t), least, most)
+		if err != nil {
+			return err
+		}
+		l.places[t.Level+1] = append(l.places[t.Level+1], p)
+	}
+	return nil
+}
+
+func (o *opening) readEnd() error {
+	end, err := o.read("", trailer)
 	if err != nil {
 		return err
 	}
-	if n == 0 || !bytes.Equal(start[:n], []byte(checkpointName + "\x00")[:n]) {
-		return ErrNotArchive
+	if !zero(end) {
+		return o.malformed("", "something else than two blocks of zeros")
 	}
-	p, err := o.member(checkpointName, 1, proof.MaxSignedCheckpoint)
+	o.offset += trailer
+	if o.offset != o.fileSize {
+		return o.malformed("", fmt.Sprintf("%d bytes follow the end of the archive", o.fileSize-o.offset))
+	}
+	return nil
+}
+
+func (o *opening) readCheckpoint(l *Log) error {
+	name := l.prefix + checkpointName
+	p, err := o.member(name, 1, proof.MaxSignedCheckpoint)
 	if err != nil {
 		return err
 	}
-	checkpoint, err := o.content(p)
+	signed, err := l.content(p)
 	if err != nil {
 		return err
 	}
-	if o.size, err = sizeOf(checkpoint); err != nil {
+	c, err := proof.PeekCheckpoint(signed)
+	if err != nil {
 		o.offset = p.offset
-		return o.malformed(checkpointName, err.Error())
+		return o.malformed(name, err.Error())
 	}
-	o.checkpoint = checkpoint
+	l.checkpoint, l.size = signed, c.Size
 	return nil
 }
 
@@ -148,32 +191,32 @@ func (o *opening) malformed(member, why string) error {
 	return &MalformedError{Offset: o.offset, Member: member, Why: why, Leaves: o.size, Checkpoint: o.checkpoint}
 }
 
-// Size returns how many leaves the archive's log has by its checkpoint.
-func (a *Archive) Size() uint64 { return a.size }
+// Size returns how many leaves the log has by its checkpoint.
+func (l *Log) Size() uint64 { return l.size }
 
 // Checkpoint returns the signed checkpoint.
-func (a *Archive) Checkpoint(context.Context) ([]byte, error) {
-	return bytes.Clone(a.checkpoint), nil
+func (l *Log) Checkpoint(context.Context) ([]byte, error) {
+	return bytes.Clone(l.checkpoint), nil
 }
 
 // Entries returns entry bundle n; an error if the log has none of that width.
-func (a *Archive) Entries(_ context.Context, n uint64, width int) ([]byte, error) {
-	return a.file(proof.Tile{Level: proof.Entries, Index: n, Width: width})
+func (l *Log) Entries(_ context.Context, n uint64, width int) ([]byte, error) {
+	return l.file(proof.Tile{Level: proof.Entries, Index: n, Width: width})
 }
 
 // Tile returns a hash tile; an error if the log has none of that width.
-func (a *Archive) Tile(_ context.Context, t proof.Tile) ([]byte, error) { return a.file(t) }
+func (l *Log) Tile(_ context.Context, t proof.Tile) ([]byte, error) { return l.file(t) }
 
-func (a *Archive) file(t proof.Tile) ([]byte, error) {
-	if width := proof.WidthAt(a.size, t.Level, t.Index); width == 0 || width != t.Width {
+func (l *Log) file(t proof.Tile) ([]byte, error) {
+	if width := proof.WidthAt(l.size, t.Level, t.Index); width == 0 || width != t.Width {
 		return nil, fmt.Errorf("the archive's log has no tile of level %d, index %d and width %d", t.Level, t.Index, t.Width)
 	}
-	return a.content(a.places[t.Level+1][t.Index])
+	return l.content(l.places[t.Level+1][t.Index])
 }
 
-func (a *Archive) content(p place) ([]byte, error) {
+func (l *Log) content(p place) ([]byte, error) {
 	b := make([]byte, p.length)
-	n, err := readFull(a.r, b, p.offset)
+	n, err := readFull(l.r, b, p.offset)
 	if err == nil && n < len(b) {
 		err = fmt.Errorf("reading %d bytes at %d of the export: %w", len(b), p.offset, io.ErrUnexpectedEOF)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/medledger/medledger/verifier/proof"
 )
@@ -24,37 +25,33 @@ type Source interface {
 
 // ErrSource is wrapped by the errors of a source that served something of
 // another form than a log has: the archive would not be readable.
-var ErrSource = errors.New("the log to export is damaged; verify it with 'medverify log' to learn where")
+var ErrSource = errors.New("the log to export is damaged; verify it with 'medverify audit' to learn where")
 
-// Write exports the log at its current checkpoint. It holds one tile or bundle
-// in memory at a time. It checks forms and not hashes or signatures: an auditor
-// does that, and a log that is false must be exportable too.
+// Write exports the log at its current checkpoint, and then the state log at one that
+// is at least as new. An archive has no state log if that is nil, or if its checkpoint
+// does not exist (fs.ErrNotExist). Write holds one tile or bundle in memory at a time.
+// It checks forms and not hashes or signatures: an auditor does that, and a log that
+// is false must be exportable too.
 //
 // After an error what was written is not an archive, and Open refuses it.
-func Write(ctx context.Context, w io.Writer, src Source) error {
-	checkpoint, err := src.Checkpoint(ctx)
+func Write(ctx context.Context, w io.Writer, log, state Source) error {
+	size, signed, err := current(ctx, log)
 	if err != nil {
 		return fmt.Errorf("reading the checkpoint to export: %w", err)
 	}
-	if len(checkpoint) > proof.MaxSignedCheckpoint {
-		return fmt.Errorf("checkpoint of %d bytes: %w", len(checkpoint), ErrSource)
+	var states uint64
+	var stateSigned []byte
+	if state != nil {
+		states, stateSigned, err = current(ctx, state)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading the state log's checkpoint to export: %w", err)
+		}
 	}
-	size, err := sizeOf(checkpoint)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSource, err)
-	}
-	if err := writeMember(w, checkpointName, checkpoint); err != nil {
+	if err := writeLog(ctx, w, log, "", size, signed); err != nil {
 		return err
 	}
-	for t := range members(size) {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("exporting: %w", err)
-		}
-		content, err := fetch(ctx, src, t)
-		if err != nil {
-			return err
-		}
-		if err := writeMember(w, proof.FormatPath(t), content); err != nil {
+	if stateSigned != nil {
+		if err := writeLog(ctx, w, state, statePrefix, states, stateSigned); err != nil {
 			return err
 		}
 	}
@@ -64,7 +61,44 @@ func Write(ctx context.Context, w io.Writer, src Source) error {
 	return nil
 }
 
-func fetch(ctx context.Context, src Source, t proof.Tile) ([]byte, error) {
+// current returns a log's signed checkpoint and the size that it states.
+func current(ctx context.Context, src Source) (uint64, []byte, error) {
+	signed, err := src.Checkpoint(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(signed) > proof.MaxSignedCheckpoint {
+		return 0, nil, fmt.Errorf("checkpoint of %d bytes: %w", len(signed), ErrSource)
+	}
+	c, err := proof.PeekCheckpoint(signed)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	return c.Size, signed, nil
+}
+
+// writeLog writes the members of a log.
+func writeLog(ctx context.Context, w io.Writer, src Source, prefix string, size uint64, signed []byte) error {
+	if err := writeMember(w, prefix+checkpointName, signed); err != nil {
+		return err
+	}
+	for t := range members(size) {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("exporting: %w", err)
+		}
+		name := prefix + proof.FormatPath(t)
+		content, err := fetch(ctx, src, name, t)
+		if err != nil {
+			return err
+		}
+		if err := writeMember(w, name, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fetch(ctx context.Context, src Source, name string, t proof.Tile) ([]byte, error) {
 	var content []byte
 	var err error
 	if t.Level == proof.Entries {
@@ -73,7 +107,7 @@ func fetch(ctx context.Context, src Source, t proof.Tile) ([]byte, error) {
 		content, err = src.Tile(ctx, t)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s to export it: %w", proof.FormatPath(t), err)
+		return nil, fmt.Errorf("reading %s to export it: %w", name, err)
 	}
 	if t.Level == proof.Entries {
 		_, err = proof.ParseBundle(content, t.Width)
@@ -81,7 +115,7 @@ func fetch(ctx context.Context, src Source, t proof.Tile) ([]byte, error) {
 		_, err = proof.ParseHashTile(content, t.Width)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", proof.FormatPath(t), ErrSource, err)
+		return nil, fmt.Errorf("%s: %w: %w", name, ErrSource, err)
 	}
 	return content, nil
 }

@@ -32,7 +32,7 @@ func (a *auditor) blame(err error) error {
 // applyStage takes the batches in the order of the log and ends with the tree.
 func (a *auditor) applyStage(ctx context.Context, toApply <-chan *batch) error {
 	size := a.report.Checkpoint.Size
-	a.compareKept(0, nil)
+	a.keptRoot = a.tree.rootWithin(a.report.Kept, 0, nil)
 	var edge []tlog.Hash // of the last bundle, if it is not full
 	for a.report.Checked < size {
 		b, err := next(ctx, toApply)
@@ -51,6 +51,9 @@ func (a *auditor) applyStage(ctx context.Context, toApply <-chan *batch) error {
 		}
 		for i := range b.items {
 			a.apply(b.first()+uint64(i), &b.items[i])
+			if err := a.follow(ctx, b.first()+uint64(i), &b.items[i]); err != nil {
+				return err
+			}
 		}
 		if edge, err = a.grow(ctx, b); err != nil {
 			return err
@@ -165,39 +168,29 @@ func (a *auditor) grow(ctx context.Context, b *batch) ([]tlog.Hash, error) {
 	for i := range b.items {
 		hashes[i] = b.items[i].hash
 	}
-	a.compareKept(b.first(), hashes)
+	if root := a.tree.rootWithin(a.report.Kept, b.first(), hashes); root != nil {
+		a.keptRoot = root
+	}
 	if len(hashes) < proof.TileWidth {
 		return hashes, nil
 	}
-	for _, full := range a.tree.add(b.tile.Index, b.root) {
-		if err := a.compareTile(ctx, full.tile, full.hashes); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	return nil, a.compareTiles(ctx, a.tree.add(b.tile.Index, b.root))
 }
 
-func (a *auditor) compareTile(ctx context.Context, t proof.Tile, want []tlog.Hash) error {
-	differs, err := compare(ctx, a.src, t, want)
-	if err := a.blame(err); err != nil {
-		return fmt.Errorf("reading %s: %w", proof.FormatPath(t), err)
+func (a *auditor) compareTiles(ctx context.Context, tiles []wantedTile) error {
+	findings, err := compareTiles(ctx, a.src, tiles, ofLog)
+	for _, f := range findings {
+		a.found(f)
 	}
-	if differs != nil {
-		a.found(differs.finding(t))
-	}
-	return nil
+	return err
 }
 
-// finish compares the partial tiles above the leaves and the root.
+// finish compares the partial tiles above the leaves and the root, and ends with the
+// state log.
 func (a *auditor) finish(ctx context.Context, edge []tlog.Hash) error {
 	c := a.report.Checkpoint
-	for _, t := range proof.EdgeTiles(c.Size) {
-		if t.Level == 0 {
-			continue // compared with its bundle
-		}
-		if err := a.compareTile(ctx, t, a.tree.edge[t.Level]); err != nil {
-			return err
-		}
+	if err := a.compareTiles(ctx, a.tree.edges(c.Size)); err != nil {
+		return err
 	}
 	root := a.tree.root(edge)
 	if root != c.Root {
@@ -208,48 +201,61 @@ func (a *auditor) finish(ctx context.Context, edge []tlog.Hash) error {
 		})
 	}
 	a.judgeKept(root == c.Root)
+	if err := a.endStates(ctx); err != nil {
+		return err
+	}
 	a.report.Complete = true
 	return nil
 }
 
-// compareKept compares the kept checkpoint if the tree that it covers ends
-// among the given hashes, which follow the first leaves of the tree so far.
-func (a *auditor) compareKept(first uint64, hashes []tlog.Hash) {
-	kept := a.report.Kept
-	if kept == nil || kept.Size < first || kept.Size > first+uint64(len(hashes)) {
+// judgeKept reports what became of the kept checkpoint.
+func (a *auditor) judgeKept(signedNow bool) {
+	r := a.report
+	if r.Kept == nil {
 		return
 	}
-	root := a.tree.root(hashes[:kept.Size-first])
-	a.report.KeptHolds = root == kept.Root
-	a.keptRoot = &root
+	r.KeptHolds = a.keptRoot != nil && *a.keptRoot == r.Kept.Root
+	k := keptCheckpoint{*r.Kept, a.options.Kept, r.Checkpoint, r.Signed, a.keptRoot}
+	if f := k.judge(signedNow, ofLog); f != nil {
+		a.found(*f)
+	}
 }
 
-// judgeKept reports what became of the kept checkpoint. That the log's key has
-// signed two histories is only shown if the statements are those that it signed
-// now.
-func (a *auditor) judgeKept(signedNow bool) {
-	kept := a.report.Kept
-	if kept == nil || a.report.KeptHolds {
-		return
+// keptCheckpoint is a checkpoint from an earlier time, beside the one of now.
+type keptCheckpoint struct {
+	kept       proof.Checkpoint
+	keptSigned []byte
+	now        proof.Checkpoint
+	nowSigned  []byte
+	root       *tlog.Hash // of as many leaves as kept covers; nil if they are not there
+}
+
+// judge explains what is false if the log does not extend the kept checkpoint. That
+// the log's key has signed two histories is only shown if the leaves are those that
+// it signed now.
+func (c keptCheckpoint) judge(signedNow bool, k kind) *Finding {
+	if c.root != nil && *c.root == c.kept.Root {
+		return nil
 	}
-	f := Finding{Evidence: []Exhibit{{"kept checkpoint", string(a.options.Kept)}, {"checkpoint", string(a.report.Signed)}}}
+	f := Finding{Evidence: []Exhibit{{"kept checkpoint", string(c.keptSigned)}, {"checkpoint", string(c.nowSigned)}}}
 	switch {
-	case kept.Size > a.report.Checkpoint.Size:
-		f.What, f.Located, f.Index = KeptLarger, true, a.report.Checkpoint.Size
-		f.Why = fmt.Sprintf("the kept checkpoint covers %d statements, the log has only %d left: its tail was removed, or it was put back to an older state", kept.Size, a.report.Checkpoint.Size)
-	case a.keptRoot == nil:
-		return // the statements that it covers are missing, which is a finding
+	case c.kept.Size > c.now.Size:
+		f.What, f.Located, f.Index = KeptLarger, true, c.now.Size
+		f.Why = fmt.Sprintf("the kept checkpoint covers %d %s, %s has only %d left: its tail was removed, or it was put back to an older state", c.kept.Size, k.leaves, k.log, c.now.Size)
+	case c.root == nil:
+		return nil // the leaves that it covers are missing, which is a finding
 	case signedNow:
 		f.What = KeptFork
-		f.Why = fmt.Sprintf("the log's first %d statements are not those of the kept checkpoint: the log's key has signed two histories", kept.Size)
+		f.Why = fmt.Sprintf("%s's first %d %s are not those of the kept checkpoint: %s's key has signed two histories", k.log, c.kept.Size, k.leaves, k.log)
 	default:
 		f.What = KeptMismatch
-		f.Why = fmt.Sprintf("the log's first %d statements are not those of the kept checkpoint", kept.Size)
+		f.Why = fmt.Sprintf("%s's first %d %s are not those of the kept checkpoint", k.log, c.kept.Size, k.leaves)
 	}
-	if a.keptRoot != nil {
-		f.Evidence = append(f.Evidence, Exhibit{fmt.Sprintf("computed root of the first %d", kept.Size), a.keptRoot.String()})
+	if c.root != nil {
+		f.Evidence = append(f.Evidence, Exhibit{fmt.Sprintf("computed root of the first %d", c.kept.Size), c.root.String()})
 	}
-	a.found(f)
+	f.What = k.code(f.What)
+	return &f
 }
 
 // summarise reports what the state has come to.

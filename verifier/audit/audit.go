@@ -12,6 +12,15 @@
 //	             every hash tile served is the one that they give
 //	history      that the log extends a checkpoint that was kept earlier
 //
+// and, if it is given the state log (package verifier/state), with the key that the
+// log announces:
+//
+//	checkpoint   of the state log, likewise; its leaves, tree, tiles and history
+//	leaves       that each is of the log as it was at that size, that the sizes rise,
+//	             and that there is one for the log's checkpoint
+//	map          that the events up to each leaf give the root of the map that it has:
+//	             no event of a record was left out, moved or invented
+//
 // Whoever can serve a log can lie in each of these; a lie becomes a Finding
 // with the evidence for it. What cannot be read, because a server does not
 // answer or a disk fails, proves nothing and is an error instead.
@@ -30,6 +39,7 @@ import (
 	"runtime"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/proof"
@@ -58,6 +68,13 @@ type Options struct {
 	Verifier note.Verifier
 	// Kept is a signed checkpoint of the same log from an earlier audit, or nil.
 	Kept []byte
+	// State is the state log that the log announces, or nil to leave it out. It is
+	// read after the log's checkpoint; what it has beyond that is left aside. The
+	// error of its Checkpoint wraps fs.ErrNotExist if there is no state log.
+	State Source
+	// KeptState is a signed checkpoint of the state log from an earlier audit, or
+	// nil.
+	KeptState []byte
 	// Progress, if not nil, is called now and then with the number of events
 	// that were checked, from the goroutine that called Log.
 	Progress func(done, total uint64)
@@ -78,6 +95,11 @@ var (
 	ErrKept = errors.New("the kept checkpoint is not one that this key signed")
 	// ErrOptions says that an audit was started without a verifier key.
 	ErrOptions = errors.New("an audit needs the log's verifier key")
+	// ErrKeptState says the same of the kept checkpoint of the state log.
+	ErrKeptState = errors.New("the kept checkpoint of the state log is not one that its key signed")
+	// ErrNoState says that the log announces no state log: an older medledger wrote
+	// it, and there is nothing to hold the state against.
+	ErrNoState = errors.New("the log announces no state log; 'medledger upgrade' opens one, and 'medverify log' checks what there is without it")
 )
 
 // Report is what an audit found out. What it says of the log (all but Findings
@@ -101,6 +123,8 @@ type Report struct {
 	Announcements []Announcement   // of statement keys, oldest first
 	Restored      []uint64         // where the ledger was put back from a backup
 
+	State *StateReport // nil if the state log was not audited
+
 	Findings []Finding       // in the order of the log, at most MaxFindings
 	Counts   map[Code]uint64 // of all findings, also of those not held
 }
@@ -111,9 +135,24 @@ type Announcement struct {
 	Keys  []string // key ids
 }
 
+// StateReport is what an audit found out about the state log.
+type StateReport struct {
+	Announced  uint64           // log index of the event that announced it
+	Checkpoint proof.Checkpoint // verified, unless there is a finding about it
+	Signed     []byte           // the signed checkpoint as served; nil if there is none
+	Kept       *proof.Checkpoint
+	KeptHolds  bool // the state log was shown to extend Kept
+
+	Compared uint64    // leaves whose map the events give
+	Beyond   uint64    // leaves that are newer than the log's checkpoint: not compared
+	Map      tlog.Hash // root of the map at the log's checkpoint
+	Records  int       // in the map then
+}
+
 // OK reports whether the audit was complete and found nothing false.
 func (r *Report) OK() bool {
-	return r.Complete && len(r.Counts) == 0 && (r.Kept == nil || r.KeptHolds)
+	return r.Complete && len(r.Counts) == 0 && (r.Kept == nil || r.KeptHolds) &&
+		(r.State == nil || r.State.Kept == nil || r.State.KeptHolds)
 }
 
 // FoundFalse reports whether the audit found something false.
@@ -128,9 +167,10 @@ func (r *Report) Total() uint64 {
 	return n
 }
 
-// Log audits a log. The report is never nil: after an error, which says that
-// something could not be checked, it holds what was found until then, and is not
-// OK. The error wraps ErrKept or ErrOptions, or is the source's or ctx's.
+// Log audits a log, and its state log if there is one in the options. The report is
+// never nil: after an error, which says that something could not be checked, it holds
+// what was found until then, and is not OK. The error wraps ErrKept, ErrKeptState,
+// ErrNoState or ErrOptions, or is the source's or ctx's.
 func Log(ctx context.Context, src Source, o Options) (*Report, error) {
 	a := &auditor{src: src, options: o, report: &Report{
 		ByType: make(map[events.Type]uint64), Counts: make(map[Code]uint64),
@@ -175,6 +215,8 @@ func (a *auditor) checkpoints(ctx context.Context) error {
 		a.found(badCheckpoint(signed, a.options.Verifier, err))
 	} else if r.Checkpoint.Size == 0 {
 		a.found(Finding{What: LogEmpty, Why: "the log has no events, not even the one that opens a ledger"})
+	} else if a.options.State != nil {
+		return a.openStates(ctx)
 	}
 	return nil
 }

@@ -25,8 +25,14 @@ func story() *audittest.History {
 // export exports a source.
 func export(t *testing.T, src archive.Source) []byte {
 	t.Helper()
+	return exportBoth(t, src, nil)
+}
+
+// exportBoth exports a log and its state log.
+func exportBoth(t *testing.T, src, state archive.Source) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	if err := archive.Write(t.Context(), &b, src); err != nil {
+	if err := archive.Write(t.Context(), &b, src, state); err != nil {
 		t.Fatalf("exporting: %v", err)
 	}
 	return b.Bytes()

@@ -46,19 +46,37 @@ func compare(ctx context.Context, src Source, t proof.Tile, want []tlog.Hash) (*
 	return d, nil
 }
 
-// finding makes a finding of a difference in tile t.
-func (d *difference) finding(t proof.Tile) Finding {
+// compareTiles compares hash tiles above the leaves. The error is the source's.
+func compareTiles(ctx context.Context, src Source, tiles []wantedTile, k kind) ([]Finding, error) {
+	var findings []Finding
+	for _, t := range tiles {
+		differs, err := compare(ctx, src, t.tile, t.hashes)
+		if f, defect := defectIn(err); defect {
+			f.What = k.code(f.What)
+			findings = append(findings, f)
+		} else if err != nil {
+			return findings, fmt.Errorf("reading %s: %w", proof.FormatPath(t.tile), err)
+		}
+		if differs != nil {
+			findings = append(findings, differs.finding(t.tile, k))
+		}
+	}
+	return findings, nil
+}
+
+// finding makes a finding of a difference in tile t of a log.
+func (d *difference) finding(t proof.Tile, k kind) Finding {
 	path := proof.FormatPath(t)
-	// A hash of level l stands for 256^l statements.
-	f := Finding{What: TileMismatch, Located: true, Index: t.FirstLeaf() + uint64(d.at)<<(proof.TileHeight*uint(t.Level))}
+	// A hash of level l stands for 256^l leaves.
+	f := Finding{What: k.code(TileMismatch), Located: true, Index: t.FirstLeaf() + uint64(d.at)<<(proof.TileHeight*uint(t.Level))}
 	switch {
 	case d.why != nil:
-		f.Why = fmt.Sprintf("%s is no hash tile: %v", path, d.why)
+		f.Why = fmt.Sprintf("%s's tile %s is no hash tile: %v", k.log, path, d.why)
 		return f
 	case t.Level == 0:
-		f.Why = fmt.Sprintf("the statement has another hash than the log's tile %s says", path)
+		f.Why = fmt.Sprintf("the %s has another hash than %s's tile %s says", k.leaf, k.log, path)
 	default:
-		f.Why = fmt.Sprintf("the statements from here on have another hash than the log's tile %s says", path)
+		f.Why = fmt.Sprintf("the %s from here on have another hash than %s's tile %s says", k.leaves, k.log, path)
 	}
 	if d.count > 1 {
 		f.Why += fmt.Sprintf(", as have %d others of the tile", d.count-1)

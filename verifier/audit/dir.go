@@ -19,8 +19,9 @@ import (
 )
 
 // Dir is the data folder of a ledger as a source: log/checkpoint, log/tile/…
-// and the event store's segments in store/. A ledger may be running on it.
-// Checkpoint must be called first; it decides what the other methods can see.
+// and the event store's segments in store/; the same of the state log is in state/.
+// A ledger may be running on it. Checkpoint must be called first; it decides what the
+// other methods can see.
 type Dir struct {
 	fsys fs.FS
 
@@ -198,44 +199,55 @@ func lost(store *segment.Folder, index uint64) error {
 // Tile reads a hash tile. A partial tile that a wider one has replaced is cut
 // from that.
 func (d *Dir) Tile(_ context.Context, t proof.Tile) ([]byte, error) {
-	name := path.Join("log", proof.FormatPath(t))
-	data, err := d.read(name, proof.TileWidth*tlog.HashSize)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+	return d.readTile("log", t)
+}
+
+// readTile reads a hash tile of the log in a folder. A running ledger renames a
+// partial tile to the width that it will have, and then appends to it. So one may be
+// wider than its name when it is read, a wider one may still lack its last hashes, and
+// both may be gone before they are read.
+func (d *Dir) readTile(folder string, t proof.Tile) ([]byte, error) {
+	tries := 100
+	if t.Width == proof.TileWidth {
+		tries = 1
 	}
-	for _, wider := range d.wider(t) {
-		data, err := d.read(path.Join("log", proof.FormatPath(wider)), proof.TileWidth*tlog.HashSize)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	var missing error
+	for range tries {
+		for _, w := range d.holders(folder, t) {
+			data, err := d.read(path.Join(folder, proof.FormatPath(w)), proof.TileWidth*tlog.HashSize)
+			if errors.Is(err, fs.ErrNotExist) {
+				missing = err
+				continue
+			}
+			if err != nil || t.Width == proof.TileWidth {
+				return data, err
+			}
+			return data[:min(len(data), t.Width*tlog.HashSize)], nil
 		}
-		if err != nil || len(data) != wider.Width*tlog.HashSize {
-			return data, err
-		}
-		return data[:t.Width*tlog.HashSize], nil
 	}
-	return nil, &DefectError{Err: err, Finding: Finding{
+	return nil, &DefectError{Err: missing, Finding: Finding{
 		What: TileMissing, Located: true, Index: t.FirstLeaf(),
-		Why: name + " is missing; hash tiles are derived from the statements, and 'medledger rebuild' makes them again",
+		Why: path.Join(folder, proof.FormatPath(t)) + " is missing; hash tiles are derived, and 'medledger rebuild' makes them again",
 	}}
 }
 
-// wider returns the tiles that a partial tile may have become, widest first.
-func (d *Dir) wider(t proof.Tile) []proof.Tile {
+// holders returns the tiles whose files may hold a tile: itself, and those that it may
+// have become.
+func (d *Dir) holders(folder string, t proof.Tile) []proof.Tile {
 	if t.Width == proof.TileWidth {
-		return nil
+		return []proof.Tile{t}
 	}
 	full := t
 	full.Width = proof.TileWidth
-	tiles := []proof.Tile{full}
+	tiles := []proof.Tile{t}
 	// A folder that cannot be listed has none.
-	entries, _ := fs.ReadDir(d.fsys, path.Join("log", proof.FormatPath(full)+".p"))
+	entries, _ := fs.ReadDir(d.fsys, path.Join(folder, proof.FormatPath(full)+".p"))
 	for _, e := range entries {
 		if width, err := strconv.Atoi(e.Name()); err == nil && width > t.Width && width < proof.TileWidth {
 			tiles = append(tiles, proof.Tile{Level: t.Level, Index: t.Index, Width: width})
 		}
 	}
-	slices.SortFunc(tiles, func(a, b proof.Tile) int { return b.Width - a.Width })
-	return tiles
+	return append(tiles, full)
 }
 
 // seals holds the sealed segments against the digests that they were sealed

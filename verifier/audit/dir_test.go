@@ -3,12 +3,20 @@ package audit_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/audit/audittest"
+	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/segment"
 )
 
@@ -35,6 +43,77 @@ func TestFolderOfRunningLedger(t *testing.T) {
 	r, err := audit.Log(t.Context(), folder(files), audit.Options{Verifier: h.Verifier})
 	if err != nil || !r.OK() {
 		t.Errorf("torn tail: error %v, findings %v", err, r.Findings)
+	}
+}
+
+// renaming is a data folder whose partial tiles are renamed, each time that somebody
+// looks for one: to the next width, of which the last hash is yet to be appended, and
+// to full ones at last.
+type renaming struct {
+	mu    sync.Mutex
+	files fstest.MapFS
+	step  int
+}
+
+func (r *renaming) Open(name string) (fs.File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f, err := r.files.Open(name)
+	if strings.Contains(name, "/tile/") {
+		r.rename()
+	}
+	return f, err
+}
+
+func (r *renaming) rename() {
+	for name, file := range maps.Clone(r.files) {
+		folder, tile, _ := strings.Cut(name, "/")
+		if sub, rest, ok := strings.Cut(tile, "/"); ok && folder == "state" {
+			folder, tile = folder+"/"+sub, rest
+		}
+		t, err := proof.ParsePath(tile)
+		if err != nil || t.Width == proof.TileWidth {
+			continue
+		}
+		delete(r.files, name)
+		t.Width = min(t.Width+r.step, proof.TileWidth)
+		lacking := max(0, (t.Width-1)*tlog.HashSize-len(file.Data))
+		r.files[folder+"/"+proof.FormatPath(t)] = &fstest.MapFile{Data: slices.Concat(file.Data, make([]byte, lacking))}
+	}
+}
+
+// TestFolderRenamesTiles audits a folder whose tiles are gone whenever they have been
+// found.
+func TestFolderRenamesTiles(t *testing.T) {
+	h := audittest.New("a").OpenState().Fill(300)
+	leaves := h.HonestStates()
+	for _, step := range []int{1, 7, 50, 250} {
+		files := h.Folder(1000)
+		files.PutState(h.ServeState(leaves), leaves)
+		m := make(fstest.MapFS)
+		for name, data := range files {
+			m[name] = &fstest.MapFile{Data: data}
+		}
+		dir := audit.NewDir(&renaming{files: m, step: step})
+		r, err := ledger{dir, dir.State()}.audit(t, audit.Options{Verifier: h.Verifier, Workers: 1})
+		if err != nil || !r.OK() {
+			t.Errorf("by %d: error %v, findings %v", step, err, r.Findings)
+		}
+	}
+}
+
+// TestFolderWithGrowingTile audits a folder of which a tile has grown between its
+// opening and its reading: what is beyond its name's width was not promised. A full
+// tile does not grow.
+func TestFolderWithGrowingTile(t *testing.T) {
+	h := audittest.New("a").Open().Fill(300)
+	for name, want := range map[string]string{"log/tile/0/001.p/44": "[]", "log/tile/1/000.p/1": "[]", "log/tile/0/000": "[tile-mismatch 0]"} {
+		files := h.Folder(1000)
+		files[name] = append(files[name], make([]byte, tlog.HashSize)...)
+		r, err := audit.Log(t.Context(), folder(files), audit.Options{Verifier: h.Verifier})
+		if got := fmt.Sprint(found(t, r)); err != nil || got != want {
+			t.Errorf("%s: error %v, findings %s, want %s", name, err, got, want)
+		}
 	}
 }
 

@@ -80,13 +80,57 @@ const (
 	DecisionWrong Code = "decision-wrong"
 )
 
+// The kinds of finding about the state log; see OfState.
+const (
+	// StateMissing: the log announces a state log that is not there.
+	StateMissing Code = "state-missing"
+	// StateCheckpointMalformed: the state log's signed checkpoint is not in its
+	// format.
+	StateCheckpointMalformed Code = "state-checkpoint-malformed"
+	// StateCheckpointSignature: the key that the log announces did not sign the
+	// state log's checkpoint.
+	StateCheckpointSignature Code = "state-checkpoint-signature"
+	// StateCheckpointOrigin: the checkpoint is of another log.
+	StateCheckpointOrigin Code = "state-checkpoint-origin"
+	// StateLeavesMissing: leaves that the state log's checkpoint promises are not
+	// there.
+	StateLeavesMissing Code = "state-leaves-missing"
+	// StateBundleMalformed: an entry bundle is not in its format.
+	StateBundleMalformed Code = "state-bundle-malformed"
+	// StateLeafMalformed: a leaf is not in its one form.
+	StateLeafMalformed Code = "state-leaf-malformed"
+	// StateOrder: a leaf is of no greater a log than an earlier one.
+	StateOrder Code = "state-order"
+	// StateLogRoot: the statements do not give the root of the log that a leaf has.
+	StateLogRoot Code = "state-log-root"
+	// StateRootMismatch: the events do not give the root of the map that a leaf has:
+	// it says of some record what is not so. Later leaves are not compared.
+	StateRootMismatch Code = "state-root-mismatch"
+	// StateBehind: no leaf is of the log's checkpoint.
+	StateBehind Code = "state-behind"
+	// StateTreeMismatch: the leaves do not give the root of the state log.
+	StateTreeMismatch Code = "state-tree-mismatch"
+	// StateTileMismatch: a hash tile is not the one that the leaves give.
+	StateTileMismatch Code = "state-tile-mismatch"
+	// StateTileMissing: a hash tile is not there.
+	StateTileMissing Code = "state-tile-missing"
+	// StateKeptFork: the state log does not extend the kept checkpoint.
+	StateKeptFork Code = "state-kept-fork"
+	// StateKeptMismatch: the leaves are neither those of the kept checkpoint nor
+	// those of the state log's own.
+	StateKeptMismatch Code = "state-kept-mismatch"
+	// StateKeptLarger: the kept checkpoint covers more leaves than the state log.
+	StateKeptLarger Code = "state-kept-larger"
+)
+
 // Finding is something false, with the evidence for it.
 type Finding struct {
 	// What is false.
 	What Code
 	// Located says whether Index has a meaning.
 	Located bool
-	// Index is the log index of the event, or of the first event concerned.
+	// Index is the log index of the event, or of the first event concerned; of a
+	// finding about the state log (OfState) the index of a leaf there.
 	Index uint64
 	// Event is the id that the statement at Index says it has; zero if it is
 	// not known.

@@ -24,8 +24,10 @@ import (
 //	verify  the signatures, by far the dearest
 //	apply   the rest: ids, lives, decisions, tree
 //
+// The state log is read beside it, and the last stage holds it against the events.
+//
 // A fixed number of batches is under way, so that memory does not grow with the
-// log, but for the ids and the state of its lives.
+// log, but for the ids, the state of its lives and the map of their summaries.
 
 // batch is one entry bundle on its way.
 type batch struct {
@@ -86,7 +88,8 @@ type auditor struct {
 	state    *life.State
 	seen     map[events.ID]uint64
 	tree     tree
-	keptRoot *tlog.Hash // of as many statements as the kept checkpoint covers
+	keptRoot *tlog.Hash  // of as many statements as the kept checkpoint covers
+	states   *stateCheck // nil if the state log is not audited
 }
 
 // entries runs the pipeline over all statements. The error says that something
@@ -118,6 +121,11 @@ func (a *auditor) entries(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { a.keyStage(ctx, toKey, toVerify, toApply) })
+	if a.states != nil && a.states.log != nil {
+		batches := make(chan *stateBatch, 4)
+		a.states.batches = batches
+		running.Go(func() { a.states.log.run(ctx, batches) })
+	}
 	return a.applyStage(ctx, toApply)
 }
 
@@ -134,7 +142,7 @@ func (a *auditor) feed(ctx context.Context, toRead, toKey chan<- *batch) {
 }
 
 // send reports whether b was sent before ctx ended.
-func send(ctx context.Context, to chan<- *batch, b *batch) bool {
+func send[T any](ctx context.Context, to chan<- T, b T) bool {
 	select {
 	case to <- b:
 		return true
@@ -177,7 +185,7 @@ func (a *auditor) read(ctx context.Context, b *batch) {
 		b.blame(err)
 	}
 	if differs != nil {
-		f := differs.finding(b.tile)
+		f := differs.finding(b.tile, ofLog)
 		if s := b.items[differs.at].statement; s != nil {
 			f.Event, f.Type = s.Event.ID, s.Event.Type
 		}

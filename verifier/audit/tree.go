@@ -14,16 +14,16 @@ type tree struct {
 	edge [proof.MaxLevel + 1][]tlog.Hash
 }
 
-// fullTile is a tile that has just become full, with its hashes.
-type fullTile struct {
+// wantedTile is a tile with the hashes that it should have.
+type wantedTile struct {
 	tile   proof.Tile
 	hashes []tlog.Hash
 }
 
 // add adds the root of full tile n of level 0 and returns the tiles of higher
 // levels that it completes.
-func (t *tree) add(n uint64, root tlog.Hash) []fullTile {
-	var full []fullTile
+func (t *tree) add(n uint64, root tlog.Hash) []wantedTile {
+	var full []wantedTile
 	for level := 1; level <= proof.MaxLevel; level++ {
 		t.edge[level] = append(t.edge[level], root)
 		if len(t.edge[level]) < proof.TileWidth {
@@ -31,11 +31,33 @@ func (t *tree) add(n uint64, root tlog.Hash) []fullTile {
 		}
 		n /= proof.TileWidth
 		hashes := t.edge[level]
-		full = append(full, fullTile{proof.Tile{Level: level, Index: n, Width: proof.TileWidth}, hashes})
+		full = append(full, wantedTile{proof.Tile{Level: level, Index: n, Width: proof.TileWidth}, hashes})
 		t.edge[level] = nil
 		root = subtree(hashes)
 	}
 	return full
+}
+
+// edges returns the partial tiles above the leaves of a tree of size leaves; the one
+// of the leaves themselves is compared with their bundle.
+func (t *tree) edges(size uint64) []wantedTile {
+	var tiles []wantedTile
+	for _, e := range proof.EdgeTiles(size) {
+		if e.Level > 0 {
+			tiles = append(tiles, wantedTile{e, t.edge[e.Level]})
+		}
+	}
+	return tiles
+}
+
+// rootWithin returns the root of the tree that a kept checkpoint covers, if that ends
+// among the given hashes, which follow the first leaves of the tree so far.
+func (t *tree) rootWithin(kept *proof.Checkpoint, first uint64, hashes []tlog.Hash) *tlog.Hash {
+	if kept == nil || kept.Size < first || kept.Size > first+uint64(len(hashes)) {
+		return nil
+	}
+	root := t.root(hashes[:kept.Size-first])
+	return &root
 }
 
 // root returns the root of the tree with further leaves, fewer than a tile, at

@@ -82,7 +82,7 @@ func (s *State) particular(index uint64, e events.Event) *violation {
 		s.head.Origin, s.head.Ledger = e.Source, e.Subject
 		s.head.Announcements = append(s.head.Announcements, index)
 		return nil
-	case *events.KeyRotated, *events.LedgerRestored, *events.LogRead:
+	case *events.KeyRotated, *events.LedgerRestored, *events.StateLogOpened, *events.LogRead:
 		return s.aboutLedger(index, e)
 	case *events.ActorRegistered:
 		return s.register(index, e, d)
@@ -113,6 +113,11 @@ func (s *State) aboutLedger(index uint64, e events.Event) *violation {
 		return s.rotate(index, d)
 	case *events.LogRead:
 		return firstOf(s.registered(d.Actor), s.decided(index, d.Decision))
+	case *events.StateLogOpened:
+		if s.head.StateLog != 0 {
+			return broken("state-log", "its state log was announced at %d", s.head.StateLog)
+		}
+		s.head.StateLog = index
 	case *events.LedgerRestored:
 		if d.Size != index {
 			return broken("restored", "it names a backup of %d events", d.Size)

@@ -63,6 +63,8 @@ func illegalActors() []illegalEvent {
 		{"opened twice", nil, ledger, &events.LedgerOpened{Origin: origin}, "opened-first"},
 		{"rotation about a record", nil, record, &events.KeyRotated{}, "subject"},
 		{"rotation of another announcement", nil, ledger, &events.KeyRotated{Previous: 3}, "key"},
+		{"state log announced twice", func(l *log) { l.add(ledger, &events.StateLogOpened{}) }, ledger, &events.StateLogOpened{}, "state-log"},
+		{"state log announced about a record", nil, record, &events.StateLogOpened{}, "subject"},
 		{"restored to another size", nil, ledger, &events.LedgerRestored{Size: 8}, "restored"},
 		{"restored, about a record", nil, record, &events.LedgerRestored{Size: 9}, "subject"},
 		{"log read by a stranger", nil, ledger, &events.LogRead{Actor: id(21), Decision: decided()}, "actor"},

@@ -43,6 +43,7 @@
 //	                   names the destruction that was started and at least as many
 //	                   keys as there were versions
 //	key                a rotation of statement keys names the announcement it replaces
+//	state-log          the state log is announced once
 //	restored           a ledger is restored to the size that it then has
 //
 // Under the older rules medledger-rules-1 patients were not registered, and
@@ -164,6 +165,9 @@ type Head struct {
 	// Announcements are the indices of the events that announced statement
 	// keys, oldest first.
 	Announcements []uint64
+	// StateLog is the index of the event that announced the state log; 0 if none
+	// did.
+	StateLog uint64
 	// Rules is the newest version of the access rules that a decision named.
 	Rules string
 }

@@ -72,7 +72,7 @@ func (c *chance) aboutActor(d events.Decision) (events.ID, events.Data) {
 		return subject, &events.TokenRevoked{By: by, Decision: d, Token: pick(c, items)}
 	case 2:
 		some := []events.Data{
-			&events.LogRead{Actor: by, Decision: d}, &events.LedgerRestored{Size: d.Position}, &events.KeyRotated{Previous: uint64(c.IntN(8))},
+			&events.LogRead{Actor: by, Decision: d}, &events.LedgerRestored{Size: d.Position}, &events.StateLogOpened{}, &events.KeyRotated{Previous: uint64(c.IntN(8))},
 		}
 		return ledger, pick(c, some)
 	}

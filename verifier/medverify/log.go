@@ -9,14 +9,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/proof"
+	"github.com/medledger/medledger/verifier/state"
 )
 
-// logFlags is the command line of 'medverify log'.
+// logFlags is the command line of 'medverify log' and of 'medverify audit', which
+// reads the state log too.
 type logFlags struct {
+	state            bool
 	url, dir, export string
 	vkey             string
 	tokenFile        string
@@ -24,9 +29,9 @@ type logFlags struct {
 	keep             string
 }
 
-func parseLogFlags(args []string) (*logFlags, error) {
-	f := new(logFlags)
-	set := flag.NewFlagSet("log", flag.ContinueOnError)
+func parseLogFlags(name string, args []string) (*logFlags, error) {
+	f := &logFlags{state: name == "audit"}
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&f.url, "url", "", "")
 	set.StringVar(&f.dir, "dir", "", "")
@@ -60,41 +65,88 @@ func parseLogFlags(args []string) (*logFlags, error) {
 
 // log is 'medverify log'.
 func (r *run) log(ctx context.Context, args []string) (int, error) {
-	f, err := parseLogFlags(args)
+	f, err := parseLogFlags("log", args)
 	if errors.Is(err, flag.ErrHelp) {
 		return r.print(logUsage)
 	}
 	if err != nil {
 		return CouldNotCheck, err
 	}
-	o := audit.Options{}
+	return r.check(ctx, f)
+}
+
+// audit is 'medverify audit'.
+func (r *run) audit(ctx context.Context, args []string) (int, error) {
+	f, err := parseLogFlags("audit", args)
+	if errors.Is(err, flag.ErrHelp) {
+		return r.print(auditUsage)
+	}
+	if err != nil {
+		return CouldNotCheck, err
+	}
+	return r.check(ctx, f)
+}
+
+// check audits what the flags name.
+func (r *run) check(ctx context.Context, f *logFlags) (int, error) {
+	var o audit.Options
+	var err error
 	if o.Verifier, err = verifier(f.vkey); err != nil {
 		return CouldNotCheck, err
 	}
 	if f.checkpoint != "" {
-		if o.Kept, err = readFile(f.checkpoint, proof.MaxSignedCheckpoint); err != nil {
-			return CouldNotCheck, fmt.Errorf("reading the kept checkpoint: %w", err)
+		if o.Kept, o.KeptState, err = readKept(f.checkpoint, o.Verifier.Name()); err != nil {
+			return CouldNotCheck, err
 		}
 	}
-	src, closer, err := r.open(f)
+	src, err := r.open(f)
 	if err != nil {
 		return CouldNotCheck, err
 	}
-	defer closer.Close() // opened for reading: nothing is lost
+	defer src.Close() // opened for reading: nothing is lost
+	if f.state {
+		o.State = src.state
+	} else {
+		o.KeptState = nil
+	}
 	if f.url != "" {
 		o.Workers = 8 // a network answers several requests sooner than one by one
 	}
 	start := r.env.Now()
 	p := &progress{out: r.stderr, now: r.env.Now, start: start, quiet: !r.env.Terminal}
 	o.Progress = p.show
-	report, auditErr := audit.Log(ctx, src, o)
+	report, auditErr := audit.Log(ctx, src.log, o)
 	p.clear()
 	return r.conclude(f, report, auditErr, r.env.Now().Sub(start))
 }
 
+// readKept reads the file that --keep wrote: the log's checkpoint, the state log's, or
+// one after the other. Which is which, their origins say; what they are worth, the
+// audit.
+func readKept(name, origin string) (log, stateLog []byte, err error) {
+	file, err := readFile(name, 2*proof.MaxSignedCheckpoint)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the kept checkpoint: %w", err)
+	}
+	for _, signed := range proof.SplitNotes(file) {
+		kept := &log
+		if c, err := proof.PeekCheckpoint(signed); err == nil && c.Origin == state.Origin(origin) {
+			kept = &stateLog
+		}
+		if *kept != nil {
+			return nil, nil, fmt.Errorf("%s has more than one checkpoint of a log; give the file that --keep wrote", name)
+		}
+		*kept = signed
+	}
+	if log == nil {
+		return nil, nil, fmt.Errorf("%s has no checkpoint of the log; give the file that --keep wrote", name)
+	}
+	return log, stateLog, nil
+}
+
 // conclude prints what an audit found out.
 func (r *run) conclude(f *logFlags, report *audit.Report, auditErr error, took time.Duration) (int, error) {
-	if errors.Is(auditErr, audit.ErrKept) {
+	if errors.Is(auditErr, audit.ErrKept) || errors.Is(auditErr, audit.ErrKeptState) {
 		auditErr = fmt.Errorf("%s: %w; give the checkpoint that --keep wrote when this log was verified, and the same --vkey", f.checkpoint, auditErr)
 	}
 	if report.FoundFalse() {
@@ -113,7 +165,11 @@ func (r *run) conclude(f *logFlags, report *audit.Report, auditErr error, took t
 		return CouldNotCheck, fmt.Errorf("only %d of %d events were checked", report.Checked, report.Checkpoint.Size)
 	}
 	if f.keep != "" {
-		if err := keep(f.keep, report.Signed); err != nil {
+		kept := report.Signed
+		if report.State != nil {
+			kept = slices.Concat(kept, report.State.Signed)
+		}
+		if err := keep(f.keep, kept); err != nil {
 			return CouldNotCheck, fmt.Errorf("the log is verified, but its checkpoint could not be kept: %w", err)
 		}
 	}
@@ -128,30 +184,50 @@ func explain(err error, f *logFlags) error {
 	return err
 }
 
+// source is a log, its state log, and what is to be closed when they have been read.
+type source struct {
+	log, state audit.Source
+	io.Closer
+}
+
 // open opens the source that the flags name.
-func (r *run) open(f *logFlags) (audit.Source, io.Closer, error) {
+func (r *run) open(f *logFlags) (*source, error) {
 	switch {
 	case f.dir != "":
 		info, err := os.Stat(f.dir)
 		if err != nil {
-			return nil, nil, fmt.Errorf("opening the data folder: %w", err)
+			return nil, fmt.Errorf("opening the data folder: %w", err)
 		}
 		if !info.IsDir() {
-			return nil, nil, fmt.Errorf("%s is not a folder; --export reads an exported file", f.dir)
+			return nil, fmt.Errorf("%s is not a folder; --export reads an exported file", f.dir)
 		}
 		d := audit.NewDir(os.DirFS(f.dir))
-		return d, d, nil
+		return &source{d, d.State(), d}, nil
 	case f.export != "":
 		return openExport(f.export)
 	}
-	src, err := r.newServer(f.url, f.tokenFile)
-	return src, io.NopCloser(nil), err
+	return r.openServer(f)
 }
 
-func openExport(name string) (_ audit.Source, _ io.Closer, err error) {
+// openServer reads the log below the URL, or, to read the state log too, both logs
+// below the address of the service.
+func (r *run) openServer(f *logFlags) (*source, error) {
+	if !f.state {
+		log, err := r.newServer(f.url, f.tokenFile)
+		return &source{log, nil, io.NopCloser(nil)}, err
+	}
+	base := strings.TrimSuffix(strings.TrimSuffix(f.url, "/"), "/log")
+	service, err := r.newServer(base, f.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	return &source{service.below("log"), service.below("state"), io.NopCloser(nil)}, nil
+}
+
+func openExport(name string) (_ *source, err error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the export: %w", err)
+		return nil, fmt.Errorf("opening the export: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -160,16 +236,16 @@ func openExport(name string) (_ audit.Source, _ io.Closer, err error) {
 	}()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the export: %w", err)
+		return nil, fmt.Errorf("opening the export: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s is not a file; --dir reads a data folder", name)
+		return nil, fmt.Errorf("%s is not a file; --dir reads a data folder", name)
 	}
 	src, err := audit.NewExport(file, info.Size())
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return src, file, nil
+	return &source{src, src.State(), file}, nil
 }
 
 // keep writes a file durably. A crash before the rename leaves the old file and

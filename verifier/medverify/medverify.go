@@ -1,7 +1,7 @@
 // Package medverify is the auditor's command as a library: the medverify binary
 // and the ledger's demonstration run the very same code. It is the edge of the
 // verifier, the one place in it that opens files and connections; what it finds
-// out is the work of packages audit and receipt.
+// out is the work of packages audit, history and receipt.
 //
 // stdout has the result, stderr the messages, and the exit status is
 //
@@ -47,12 +47,14 @@ type Env struct {
 const usage = `medverify checks a medledger with nothing but its public key.
 
 Usage:
-  medverify log     (--url URL | --dir D | --export FILE) --vkey FILE
+  medverify audit   (--url URL | --dir D | --export FILE) --vkey FILE
                     [--token-file FILE] [--checkpoint FILE] [--keep FILE]
+  medverify log     the same, of the log without its state log
+  medverify record  --vkey FILE BUNDLE
   medverify receipt --vkey FILE RECEIPT
 
 Get the verifier key from somebody you trust, not from the log itself.
-'medverify log --help' and 'medverify receipt --help' say more.
+'medverify audit --help' and so on say more.
 
 Exit status:
   0  verified
@@ -60,8 +62,42 @@ Exit status:
   2  could not check; the message says what to do
 `
 
+const auditUsage = `medverify audit checks a whole ledger: all that 'medverify log' checks, and
+that the state log says of every record what the events of the log make of it:
+no event of a record is hidden, moved or invented, and what was destroyed is
+called destroyed.
+
+Usage:
+  medverify audit (--url URL | --dir D | --export FILE) --vkey FILE [options]
+
+Where the ledger is, one of:
+  --url URL          the service's address, such as https://clinic.example;
+                     /log/ and /state/ are read there
+  --dir D            a ledger's data folder, or a copy of one
+  --export FILE      what 'medledger export' wrote
+
+The key:
+  --vkey FILE        the log's verifier key (log.vkey); that of the state log
+                     is announced in the log
+
+Options:
+  --checkpoint FILE  what --keep wrote at an earlier time; both logs must
+                     extend it
+  --keep FILE        write the checkpoints that were verified, the log's and
+                     the state log's, to FILE, to be given to --checkpoint
+                     next time
+  --token-file FILE  a bearer token for --url; it is sent over https, and
+                     over plain http to this machine only
+
+Keep the checkpoints after every audit: they are what exposes a log that was
+cut or rewritten by somebody who has its keys.
+
+Exit status: 0 verified, 1 found false, 2 could not check.
+`
+
 const logUsage = `medverify log checks a whole log: the checkpoint, every statement and its
 signature, the life of every record, every decision, every hash of the tree.
+'medverify audit' checks the state log too.
 
 Usage:
   medverify log (--url URL | --dir D | --export FILE) --vkey FILE [options]
@@ -101,6 +137,23 @@ Usage:
 Exit status: 0 verified, 1 found false, 2 could not check.
 `
 
+const recordUsage = `medverify record checks a record's history: that every event in it was signed
+and is in the log, and that none was left out. The bundle holds all that it
+takes but the key; it may also prove that there is no such record.
+
+Usage:
+  medverify record --vkey FILE BUNDLE
+
+  --vkey FILE  the log's verifier key (log.vkey)
+  BUNDLE       a record's history as the ledger answered it; - is standard
+               input
+
+See that the record is the one that you asked for, and that the checkpoint is
+no older than others have. A record that lived on after its end is found false.
+
+Exit status: 0 verified, 1 found false, 2 could not check.
+`
+
 // errUsage is wrapped by the errors of a command line that makes no sense.
 var errUsage = errors.New("'medverify --help' says how to call it")
 
@@ -136,8 +189,12 @@ func (r *run) dispatch(ctx context.Context, args []string) (int, error) {
 		return CouldNotCheck, err
 	}
 	switch args[0] {
+	case "audit":
+		return r.audit(ctx, args[1:])
 	case "log":
 		return r.log(ctx, args[1:])
+	case "record":
+		return r.record(args[1:])
 	case "receipt":
 		return r.receipt(args[1:])
 	case "help", "-h", "-help", "--help":

@@ -82,6 +82,15 @@ func write(t *testing.T, name string, data []byte) string {
 	return name
 }
 
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // place is a folder with everything that a log can be read from.
 type place struct {
 	*audittest.History
@@ -98,7 +107,7 @@ func newPlace(t *testing.T) *place {
 		write(t, filepath.Join(p.dir, filepath.FromSlash(name)), data)
 	}
 	var b bytes.Buffer
-	if err := archive.Write(t.Context(), &b, p.served); err != nil {
+	if err := archive.Write(t.Context(), &b, p.served, nil); err != nil {
 		t.Fatal(err)
 	}
 	p.export = write(t, filepath.Join(p.folder, "export.tar"), b.Bytes())
@@ -351,7 +360,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"log", "--help"}, {"receipt", "-h"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"log", "--help"}, {"audit", "--help"}, {"record", "--help"}, {"receipt", "-h"}} {
 		run(t, still(), args...).want(t, medverify.Verified, "Usage:", "medverify "+args[0][:0])
 	}
 }

@@ -45,7 +45,7 @@ func prove(t *testing.T, h *audittest.History, i int) *receipt.Receipt {
 		hashes[k] = proof.LeafHash(raw)
 	}
 	proved := func(i int) receipt.ProvedStatement {
-		text := proof.FormatProof(uint64(i), path(hashes, i), audittest.Checkpoint(hashes, h.LogSigner))
+		text := proof.FormatProof(uint64(i), audittest.Path(hashes, i), audittest.Checkpoint(hashes, h.LogSigner))
 		return receipt.ProvedStatement{Statement: h.Statements[i], Proof: text}
 	}
 	own := proved(i)
@@ -54,19 +54,4 @@ func prove(t *testing.T, h *audittest.History, i int) *receipt.Receipt {
 		r.Announcements = append(r.Announcements, proved(15))
 	}
 	return r
-}
-
-// path is RFC 6962's definition of an audit path, word by word.
-func path(hashes []tlog.Hash, m int) []tlog.Hash {
-	if len(hashes) == 1 {
-		return nil
-	}
-	k := 1
-	for 2*k < len(hashes) {
-		k *= 2
-	}
-	if m < k {
-		return append(path(hashes[:k], m), audittest.Root(hashes[k:]))
-	}
-	return append(path(hashes[k:], m-k), audittest.Root(hashes[:k]))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -63,6 +64,13 @@ func (r *run) newServer(raw, tokenFile string) (*server, error) {
 	return s, nil
 }
 
+// below returns the log that is served in a folder of the server.
+func (s *server) below(folder string) *server {
+	log := *s
+	log.base += "/" + folder
+	return &log
+}
+
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
@@ -113,10 +121,18 @@ func (s *server) tile(ctx context.Context, t proof.Tile, limit int64) ([]byte, e
 }
 
 var (
-	errNotFound = errors.New("the server does not have it; is --url the address below which the log is served?")
+	errNotFound = notFoundError("the server does not have it; is --url the address of a ledger?")
 	errDenied   = errors.New("the server wants a token that may read the log; give one with --token-file")
 	errRedirect = errors.New("the server redirects; give the address that it redirects to as --url")
 )
+
+// notFoundError is fs.ErrNotExist in other words.
+type notFoundError string
+
+func (e notFoundError) Error() string { return string(e) }
+
+// Is implements errors.Is.
+func (notFoundError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // get requests a file, again if the server is busy or the connection fails.
 func (s *server) get(ctx context.Context, path string, limit int64) ([]byte, error) {

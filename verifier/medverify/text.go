@@ -40,6 +40,9 @@ func goodReport(r *audit.Report, kept string, took time.Duration) string {
 	if r.Kept != nil {
 		t.row("kept", fmt.Sprintf("the log extends the kept checkpoint of %s events", count(r.Kept.Size)))
 	}
+	if r.State != nil {
+		t.state(r.State)
+	}
 	for i, index := range r.Restored {
 		name := ""
 		if i == 0 {
@@ -72,6 +75,18 @@ func goodReport(r *audit.Report, kept string, took time.Duration) string {
 	}
 	t.row("time taken", duration(took))
 	return "VERIFIED\n\n" + t.String()
+}
+
+// state says what was verified of the state log.
+func (t *table) state(s *audit.StateReport) {
+	t.row("state log", fmt.Sprintf("%s leaves, each as the events make it", count(s.Compared)))
+	if s.Beyond > 0 {
+		t.row("", fmt.Sprintf("%s more for a newer log, left aside", count(s.Beyond)))
+	}
+	t.row("state root", s.Map.String())
+	if s.Kept != nil {
+		t.row("", fmt.Sprintf("the state log extends the kept checkpoint of %s leaves", count(s.Kept.Size)))
+	}
 }
 
 func records(r *audit.Report) string {
@@ -117,11 +132,14 @@ func falseReport(r *audit.Report) string {
 
 func heading(f audit.Finding) string {
 	text := string(f.What)
-	if f.Located {
+	switch {
+	case f.Located && f.OfState():
+		text += " at leaf " + count(f.Index) + " of the state log"
+	case f.Located:
 		text += " at index " + count(f.Index)
 	}
 	if !f.Event.IsZero() {
-		text += fmt.Sprintf("\n   event %s, %s", f.Event, f.Type)
+		text += "\n" + strings.TrimSuffix(wrap(fmt.Sprintf("event %s, %s", f.Event, f.Type), 3), "\n")
 	}
 	return text
 }

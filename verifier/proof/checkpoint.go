@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -144,6 +145,40 @@ func VerifyCheckpoint(signedNote []byte, v note.Verifier) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("checkpoint of %q, key of %q: %w", c.Origin, v.Name(), ErrOrigin)
 	}
 	return c, nil
+}
+
+// PeekCheckpoint reads the checkpoint in a signed note without checking any
+// signature: there is no key yet. Nothing vouches for what it returns. Its errors
+// wrap ErrMalformed, or are the note package's.
+func PeekCheckpoint(signedNote []byte) (Checkpoint, error) {
+	_, err := note.Open(signedNote, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	if !errors.As(err, &unverified) {
+		return Checkpoint{}, fmt.Errorf("checkpoint is not a signed note: %w", err)
+	}
+	return ParseCheckpoint(unverified.Note.Text)
+}
+
+// SplitNotes cuts a file of several signed checkpoints, one after the other, into
+// each of them. It does not judge them: the pieces, joined, are the file.
+func SplitNotes(file []byte) [][]byte {
+	const signature = "\u2014 " // begins the lines that end a note, and no origin
+	var notes [][]byte
+	begin, signed := 0, false
+	for at := 0; at < len(file); {
+		line, _, _ := bytes.Cut(file[at:], []byte("\n"))
+		isSignature := bytes.HasPrefix(line, []byte(signature))
+		if signed && !isSignature {
+			notes = append(notes, file[begin:at:at])
+			begin = at
+		}
+		signed = isSignature
+		at = min(at+len(line)+1, len(file))
+	}
+	if begin < len(file) {
+		notes = append(notes, file[begin:])
+	}
+	return notes
 }
 
 // ParseVerifierKey reads a log's verifier key as its file has it: one line

@@ -62,7 +62,7 @@ func Verify(r *Receipt, v note.Verifier) (*Verified, error) {
 // verifyChain returns the keys that may sign at the index of own, which has been
 // verified under the checkpoint.
 func verifyChain(announcements []ProvedStatement, own proof.Inclusion, checkpoint proof.Checkpoint) (statement.KeySet, error) {
-	var keys statement.KeySet
+	var keys statement.Timeline
 	for i, a := range announcements {
 		index, err := verifyLeaf(a, own, checkpoint)
 		if err != nil {
@@ -71,18 +71,14 @@ func verifyChain(announcements []ProvedStatement, own proof.Inclusion, checkpoin
 		if index >= own.Index && index != 0 {
 			return statement.KeySet{}, fmt.Errorf("announcement %d stands at index %d, the statement at %d: %w", i, index, own.Index, ErrChain)
 		}
-		s, err := statement.Parse(a.Statement)
-		if err != nil {
-			return statement.KeySet{}, fmt.Errorf("announcement %d of the receipt: %w", i, err)
-		}
-		if keys, err = keys.Announce(s, index); err != nil {
+		if err := keys.Announce(a.Statement, index); err != nil {
 			return statement.KeySet{}, fmt.Errorf("announcement %d of the receipt: %w: %w", i, ErrChain, err)
 		}
 	}
 	if keys.Origin() != checkpoint.Origin {
 		return statement.KeySet{}, fmt.Errorf("ledger of %q in the log of %q: %w", keys.Origin(), checkpoint.Origin, statement.ErrOrigin)
 	}
-	return keys, nil
+	return keys.At(own.Index)
 }
 
 // verifyLeaf checks that an announcement is under the very checkpoint that own

@@ -3,6 +3,7 @@ package statement
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/base64"
 	"testing"
 	"time"
 
@@ -108,6 +109,7 @@ func laterSamples() []sample {
 		{"destruction requested", event(0x37, &events.DestructionRequested{
 			Actor: id(0xa1), Decision: decision, Destruction: id(0xa9), Ground: events.GroundRetentionEnded,
 		})},
+		{"state log opened", event(0x3f, &events.StateLogOpened{PublicKey: base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0x5a}, 32))})},
 	}
 }
 

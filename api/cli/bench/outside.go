@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/proof"
@@ -19,7 +21,7 @@ func (r *run) measureDisk(context.Context) error {
 	f, total := ledger.FolderAt(r.large.folder), int64(0)
 	detail := ""
 	for _, part := range []struct{ name, path string }{
-		{"event store", f.Store()}, {"log", f.Log()}, {"projection", f.StateCopy()},
+		{"event store", f.Store()}, {"log", f.Log()}, {"projection", f.StateCopy()}, {"state", f.State()},
 	} {
 		size, err := diskUse(part.path)
 		if err != nil {
@@ -59,26 +61,46 @@ func diskUse(path string) (total int64, err error) {
 	return total, err
 }
 
-// measureAudit has an auditor check everything, as medverify log --dir does.
+// measureAudit has an auditor check everything, as medverify log --dir does, and then
+// the state log too, as medverify audit --dir does.
 func (r *run) measureAudit(ctx context.Context) error {
 	verifier, err := proof.ParseVerifierKey([]byte(r.large.setup.VerifierKey))
 	if err != nil {
 		return err
 	}
-	source := audit.NewDir(os.DirFS(r.large.folder))
-	start := time.Now()
-	found, err := audit.Log(ctx, source, audit.Options{Verifier: verifier})
-	took := time.Since(start)
-	if err := errors.Join(err, source.Close()); err != nil {
-		return err
+	for _, row := range []struct {
+		what, checks string
+		state        bool
+		budget       *budget
+	}{
+		{"audit from disk", "signatures, lives, decisions, tree and tiles", false, atLeast(15000)},
+		{"audit from disk, with the state", "all that, and the map of records at every turn", true, atLeast(10000)},
+	} {
+		found, took, err := auditFolder(ctx, r.large.folder, verifier, row.state)
+		if err != nil {
+			return err
+		}
+		r.figure(figure{
+			What: row.what, Value: float64(found.Checked) / took.Seconds(), Unit: perSecond, Budget: row.budget, Events: found.Checked,
+			Detail: fmt.Sprintf("%s: %s events in %.1f s, on all cores; files in the page cache", row.checks, grouped(float64(found.Checked)), took.Seconds()),
+		})
 	}
-	if !found.OK() {
-		return fmt.Errorf("the audit has %d findings: %v", found.Total(), found.Findings)
-	}
-	r.figure(figure{
-		What: "audit from disk", Value: float64(found.Checked) / took.Seconds(), Unit: perSecond, Budget: atLeast(15000),
-		Events: found.Checked, Detail: fmt.Sprintf("signatures, lives, decisions, tree and tiles of %s events in %.1f s, on all cores; files in the page cache",
-			grouped(float64(found.Checked)), took.Seconds()),
-	})
 	return nil
+}
+
+// auditFolder audits a ledger's folder, which must have no findings.
+func auditFolder(ctx context.Context, folder string, v note.Verifier, state bool) (_ *audit.Report, took time.Duration, err error) {
+	source := audit.NewDir(os.DirFS(folder))
+	defer func() { err = errors.Join(err, source.Close()) }()
+	o := audit.Options{Verifier: v}
+	if state {
+		o.State = source.State()
+	}
+	start := time.Now()
+	found, err := audit.Log(ctx, source, o)
+	took = time.Since(start)
+	if err == nil && !found.OK() {
+		err = fmt.Errorf("the audit has %d findings: %v", found.Total(), found.Findings)
+	}
+	return found, took, err
 }

@@ -93,6 +93,7 @@ var steps = []step{
 	{"one", "appends by one client", (*run).measureOne},
 	{"reads", "reads by 64 clients", (*run).measureReads},
 	{"", "memory", (*run).measureMemory},
+	{"history", "histories", (*run).measureHistories},
 	{"batches", "batches of 100", (*run).measureBatches},
 	{"upload", "appends during an upload", (*run).measureUpload},
 	{"backup", "appends during a backup", (*run).measureBackup},

@@ -52,6 +52,8 @@ import (
 type Config struct {
 	Dir            string
 	Custody        string
+	CustodySocket  string
+	CustodyUser    int
 	Listen         string
 	TLSCertificate string
 	TLSKey         string

@@ -108,7 +108,7 @@ func TestPrecedence(t *testing.T) {
 // Every setting can be given in each of the three ways.
 func TestEverySettingEverySource(t *testing.T) {
 	other := map[string]string{
-		"dir": "d", "custody": "c", "listen": "[::1]:1", "tls-certificate": "cert", "tls-key": "key", "max-body": "64KiB",
+		"dir": "d", "custody": "c", "custody-socket": "s", "custody-user": "998", "listen": "[::1]:1", "tls-certificate": "cert", "tls-key": "key", "max-body": "64KiB",
 		"max-json": "2MiB", "max-batch": "7", "max-in-flight": "8", "max-connections": "9", "body-timeout": "1m30s",
 		"write-timeout": "1h", "grace": "1s", "log-level": "warn", "log-format": "json", "token-lifetime": "30d",
 		"backup-data": "b", "backup-keys": "k", "backup-recipients": "age1x,age1y", "backup-every": "1h", "backup-epoch": "2d", "backup-keep": "3d",
@@ -163,7 +163,7 @@ func TestRefusals(t *testing.T) {
 		{file: "log-format: yes", want: "give one of text, json"},
 		{file: `dir: "a\nb"`, want: "without the character U+000A"},
 		{args: []string{"--dir", "a\xff"}, want: "give it in UTF-8"},
-		{file: "lisen: x", want: `f:1: there is no setting "lisen"; allowed are dir, custody, listen`},
+		{file: "lisen: x", want: `f:1: there is no setting "lisen"; allowed are dir, custody, custody-socket`},
 		{file: "a: 1\nb: 2", want: `f:2: there is no setting "b"`},
 		{file: "grace: 1s\n\ngrace: 2s", want: "f:3: grace is set in line 1 already"},
 		{file: "grace:", want: "f:1: grace has no value"},

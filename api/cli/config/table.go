@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"strings"
 	"time"
 )
@@ -35,6 +36,10 @@ var table = []setting{
 		func(c *Config) field { return text{&c.Dir} }},
 	{"custody", "D", "path", "", "the folder of the secrets, outside the data folder; if empty, the data folder's name with .custody added",
 		func(c *Config) field { return text{&c.Custody} }},
+	{"custody-socket", "FILE", "path", "", "the socket of medledger-token, if the root key is in a token; if empty, it is in the folder of the secrets",
+		func(c *Config) field { return text{&c.CustodySocket} }},
+	{"custody-user", "N", "user id", "0", "the user that medledger-token runs as, who is believed besides root and one's own",
+		func(c *Config) field { return count{&c.CustodyUser, 0, math.MaxInt32} }},
 	{"listen", "ADDR", "host:port", "127.0.0.1:8340", "where to listen; port 0 takes a free one",
 		func(c *Config) field { return address{&c.Listen} }},
 	{"tls-certificate", "FILE", "path", "", "PEM file with the certificate and its chain, which turns TLS on; a changed file is read again",

@@ -2,22 +2,29 @@ package demo
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/proof"
-	"github.com/medledger/medledger/verifier/statement"
+	"github.com/medledger/medledger/verifier/segment"
 )
+
+// flipRaw flips a bit in the middle of the first statement on the disk.
+func (f *forgery) flipRaw() error {
+	name := filepath.Join(f.store(), segment.FileName(0))
+	file, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("reading a segment: %w", err)
+	}
+	file[segment.HeaderSize+f.leaves[0].Size()/2] ^= 1
+	if err := os.WriteFile(name, file, 0o600); err != nil {
+		return fmt.Errorf("writing a segment: %w", err)
+	}
+	return nil
+}
 
 func reading(e events.Event) bool { return e.Type == events.TypeRecordAccessed }
 
@@ -40,10 +47,14 @@ func (f *forgery) cut() error {
 	return f.write()
 }
 
-// rollBack removes all that came after a checkpoint that was put aside.
+// rollBack removes all that came after the checkpoints that were put aside.
 func (s *story) rollBack(f *forgery) error {
-	f.leaves = f.leaves[:s.early.size]
-	f.checkpoint = s.early.note
+	states, err := proof.PeekCheckpoint(s.early.state)
+	if err != nil {
+		return fmt.Errorf("reading a checkpoint that was put aside: %w", err)
+	}
+	f.leaves, f.states = f.leaves[:s.early.size], f.states[:states.Size]
+	f.checkpoint, f.stateCheckpoint = s.early.note, s.early.state
 	return f.write()
 }
 
@@ -85,7 +96,7 @@ func (s *story) forge(f *forgery) error {
 	if err != nil {
 		return err
 	}
-	return s.blame(f, i, signer)
+	return s.blame(f, i, signer.Sign)
 }
 
 // forgeStolen blames the nurse for the doctor's last reading, signed with the key
@@ -98,95 +109,58 @@ func (s *story) forgeStolen(f *forgery) error {
 	if err != nil {
 		return err
 	}
-	signer, err := stolenSigner(s.at.Custody)
+	keys, err := steal(s.at.Custody)
 	if err != nil {
 		return err
 	}
-	return s.blame(f, i, signer)
+	return s.blame(f, i, func(e events.Event) ([]byte, error) { return keys.again(f.kids[i], e) })
 }
 
 // blame makes the nurse the one who did a reading.
-func (s *story) blame(f *forgery, i int, signer *statement.Signer) (err error) {
+func (s *story) blame(f *forgery, i int, sign func(events.Event) ([]byte, error)) (err error) {
 	e := f.events[i]
 	blamed := *e.Data.(*events.RecordAccessed)
 	blamed.Actor = s.cast.nurse.id
 	e.Data = &blamed
-	if f.leaves[i].Statement, err = signer.Sign(e); err != nil {
+	if f.leaves[i].Statement, err = sign(e); err != nil {
 		return fmt.Errorf("forging an event: %w", err)
 	}
 	return f.write()
 }
 
 // rewrite makes a history in which the nurse did all that the doctor read, which
-// the rules allow as well: signed from the first event to the checkpoint with
+// the rules allow as well: signed from the first event to the checkpoints with
 // keys of his own. Only the log's public key tells it from the true one.
 func (s *story) rewrite(f *forgery) error {
-	own, err := newSigner()
+	own, err := newKeys()
 	if err != nil {
 		return err
 	}
 	for i, e := range f.events {
 		switch d := e.Data.(type) {
 		case *events.LedgerOpened:
-			d.StatementKeys = []events.StatementKey{own.JWK()}
+			d.StatementKeys = []events.StatementKey{own.statement.JWK()}
 		case *events.KeyRotated:
-			d.StatementKeys = []events.StatementKey{own.JWK()}
+			d.StatementKeys = []events.StatementKey{own.statement.JWK()}
+		case *events.StateLogOpened:
+			d.PublicKey = own.statePublic
 		case *events.RecordAccessed:
 			if d.Actor == s.cast.doctor.id {
 				d.Actor = s.cast.nurse.id
 			}
 		}
-		if f.leaves[i].Statement, err = own.Sign(e); err != nil {
+		if f.leaves[i].Statement, err = own.statement.Sign(e); err != nil {
 			return fmt.Errorf("forging event %d: %w", i, err)
 		}
 	}
-	secret, public, err := note.GenerateKey(rand.Reader, origin)
-	if err != nil {
-		return fmt.Errorf("making a key to forge with: %w", err)
+	if err := f.recount(truly); err != nil {
+		return err
 	}
-	signer, err := note.NewSigner(secret)
-	if err != nil {
-		return fmt.Errorf("making a key to forge with: %w", err)
+	if err := f.sign(own.log, own.state); err != nil {
+		return err
 	}
-	f.checkpoint, err = proof.SignCheckpoint(proof.Checkpoint{Origin: origin, Size: uint64(len(f.leaves)), Root: f.root()}, signer)
-	if err != nil {
-		return fmt.Errorf("forging a checkpoint: %w", err)
-	}
-	if err := os.WriteFile(ledger.FolderAt(f.dir).VerifierKey(), []byte(public+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(ledger.FolderAt(f.dir).VerifierKey(), []byte(own.logPublic+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the forger's public key: %w", err)
 	}
-	return f.write()
-}
-
-func newSigner() (*statement.Signer, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making a key to forge with: %w", err)
-	}
-	return statement.NewSigner(key), nil
-}
-
-// stolenSigner signs with the ledger's own statement key.
-func stolenSigner(keys string) (*statement.Signer, error) {
-	files, err := filepath.Glob(filepath.Join(keys, "statement-*.pem"))
-	if err != nil || len(files) != 1 {
-		return nil, errors.Join(fmt.Errorf("there are %d statement keys to steal, want 1", len(files)), err)
-	}
-	text, err := os.ReadFile(files[0])
-	if err != nil {
-		return nil, fmt.Errorf("stealing a statement key: %w", err)
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("the statement key to steal is no PEM file")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("stealing a statement key: %w", err)
-	}
-	key, ok := parsed.(ed25519.PrivateKey)
-	if !ok {
-		return nil, errors.New("the statement key to steal is not an Ed25519 key")
-	}
-	return statement.NewSigner(key), nil
+	return f.put()
 }

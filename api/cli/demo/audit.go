@@ -27,15 +27,17 @@ const (
 	folder      = "$D"    // the ledger's folder
 	copied      = "$COPY" // a copy of it
 	verifierKey = folder + "/log.vkey"
+	keptFile    = folder + "/demo/checkpoint.kept" // the auditor's
 )
 
 // offline are the auditor's commands on files, as they are printed.
 func (s *story) offline() [][]string {
 	return [][]string{
 		{"receipt", "--vkey", verifierKey, folder + "/demo/receipts/" + receiptName(s.final)},
-		{"log", "--dir", folder, "--vkey", verifierKey},
-		{"log", "--export", folder + "/demo/log.export", "--vkey", verifierKey},
-		{"log", "--dir", folder, "--vkey", verifierKey, "--checkpoint", folder + "/demo/checkpoint.kept"},
+		{"record", "--vkey", verifierKey, bundleFile(destroyedBundle)},
+		{"audit", "--dir", folder, "--vkey", verifierKey},
+		{"audit", "--export", folder + "/demo/log.export", "--vkey", verifierKey},
+		{"audit", "--dir", folder, "--vkey", verifierKey, "--checkpoint", keptFile},
 	}
 }
 
@@ -47,8 +49,8 @@ func (s *story) audit(ctx context.Context) error {
 		return err
 	}
 	online := []string{
-		"log", "--url", s.server.url + "/log", "--vkey", verifierKey, "--token-file", folder + "/demo/tokens/auditor",
-		"--checkpoint", folder + "/demo/checkpoint.kept",
+		"audit", "--url", s.server.url, "--vkey", verifierKey, "--token-file", folder + "/demo/tokens/auditor",
+		"--checkpoint", keptFile,
 	}
 	if err := s.verdict(ctx, online, 100); err != nil {
 		return err
@@ -98,7 +100,7 @@ func (s *story) hand(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking at the export: %w", err)
 	}
-	s.done("medledger export: the log, no keys, no contents", fmt.Sprintf("%d events, %d kB", s.newest.size, info.Size()/1000))
+	s.done("medledger export: both logs, no keys, no contents", fmt.Sprintf("%d events, %d kB", s.newest.size, info.Size()/1000))
 	kept, err := s.receiptsOfAll(ctx)
 	s.expect("a receipt of every event, those that nobody asked for too", fmt.Sprintf("%d × %s", s.newest.size, proved),
 		fmt.Sprintf("%d × %s", kept, proved))

@@ -2,15 +2,12 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
-	"github.com/medledger/medledger/ledger/custody"
-	"github.com/medledger/medledger/ledger/vault"
 )
 
 // everyFourth is how many of the other records are destroyed.
@@ -20,6 +17,9 @@ const everyFourth = 4
 func (s *story) destroy(ctx context.Context) error {
 	s.scene("The patient wants her records destroyed")
 	patient, admin := s.cast.patient, s.cast.administrator
+	if err := s.copyDisks(); err != nil {
+		return err
+	}
 	var asked, own events.ID
 	s.expect("the patient asks for the end of the first record", proved, s.made(&asked)(patient.RequestDestruction(ctx, s.first.id, "")))
 	_, err := patient.ApproveDestruction(ctx, asked)
@@ -100,7 +100,7 @@ func (s *story) account(ctx context.Context) error {
 	s.done("contents went out in all", count(list, client.OutcomeReleased, client.OutcomeDisclosed))
 	s.done("beside them", count(list, client.OutcomeRefused, client.OutcomeNotDelivered, client.OutcomeAnswered))
 	s.expect("each line comes with a receipt", fmt.Sprintf("%d × %s", len(list), proved), fmt.Sprintf("%d × %s", good, proved))
-	history, err := s.cast.auditor.History(ctx, s.first.id, "")
+	history, err := s.cast.auditor.RecordEvents(ctx, s.first.id, "")
 	if err != nil {
 		return fmt.Errorf("reading a history: %w", err)
 	}
@@ -118,32 +118,4 @@ func (s *story) account(ctx context.Context) error {
 // accessLine sets an entry of the list of accesses.
 func accessLine(e client.Entry) string {
 	return fmt.Sprintf("%5d %s %-9s %-6s %s of %s", e.Index, e.Time.Format("15:04"), e.Outcome, e.Purpose, e.Role, e.OrganisationName)
-}
-
-// look is the scene in which the vault is opened past the ledger, with its root
-// key.
-func (s *story) look(ctx context.Context) (err error) {
-	s.scene("The vault is opened past the service, with its root key")
-	keys, err := custody.OpenFolder(custody.FolderConfig{Dir: s.at.RootKeys(), Random: rand.Reader})
-	if err != nil {
-		return fmt.Errorf("opening the custody of the root key: %w", err)
-	}
-	v, err := vault.Open(ctx, vault.Config{Dir: s.at.Vault(), Custody: keys, Register: s.at.Register(), Random: rand.Reader})
-	if err != nil {
-		return errors.Join(fmt.Errorf("opening the vault: %w", err), keys.Close())
-	}
-	defer func() { err = errors.Join(err, v.Close(), keys.Close()) }()
-	open := func(r *record) string {
-		content, err := v.Get(ctx, r.id, 1)
-		switch {
-		case errors.Is(err, vault.ErrDestroyed), errors.Is(err, vault.ErrNotFound):
-			return "no key, no content"
-		case err != nil:
-			return outcome(err, "")
-		}
-		return compareBytes(content.Reader, r.original)
-	}
-	s.expect("the record that was destroyed", "no key, no content", open(s.first))
-	s.expect("one that lives", released, open(s.visit))
-	return nil
 }

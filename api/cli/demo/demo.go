@@ -1,9 +1,10 @@
 // Package demo is the README's first command: the day of a small clinic. It makes a
 // ledger, starts the service on it, and does over HTTP what a clinic does: people
 // come in, records are written, found, read, refused, amended, shared and destroyed,
-// a consent is withdrawn, the service moves to another machine; then an auditor
-// verifies all of it with one public key, and somebody rewrites copies of the log
-// and is found out.
+// a consent is withdrawn, a disk that was copied before a destruction is looked into,
+// the service moves to another machine, and people are proved that a record's history
+// is whole; then an auditor verifies all of it with one public key, and somebody
+// rewrites copies of the log, without its keys and with them, and is found out.
 //
 // Nothing in it is staged. The service is 'medledger serve' in a process of its own,
 // and everybody in the story has nothing but an address and a token; medverify is
@@ -61,7 +62,7 @@ Tells the day of a small clinic, and checks every line of it: a ledger is made
 and served, people come in, records are written, read, refused, shared and
 destroyed over HTTP, the service moves to another machine, an auditor verifies
 all of it with one public key, and then copies of the log are tampered with,
-each of which must be found out.
+also by somebody who has its keys; each must be found out.
 
 Usage:
 

@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/verifier/audit"
+	"github.com/medledger/medledger/verifier/history"
 	"github.com/medledger/medledger/verifier/medverify"
 )
 
@@ -66,6 +68,7 @@ func TestBundled(t *testing.T) {
 	for _, code := range []audit.Code{
 		audit.StoreDamaged, audit.StatementSignature, audit.StatementsMissing, audit.KeptLarger,
 		audit.RootMismatch, audit.StatementKey, audit.CheckpointSignature,
+		audit.KeptFork, audit.StateRootMismatch, audit.StateKeptLarger, audit.StateMissing,
 	} {
 		if !strings.Contains(out.String(), "| "+string(code)) && !strings.Contains(out.String(), ": "+string(code)) {
 			t.Errorf("no attack was found as %s", code)
@@ -144,8 +147,18 @@ func TestDir(t *testing.T) {
 		}
 		tried++
 	}
-	if tried != 4 {
-		t.Errorf("%d commands were printed, want 4", tried)
+	if tried != 5 {
+		t.Errorf("%d commands were printed, want 5", tried)
+	}
+	for bundle, says := range map[string]string{
+		destroyedBundle: "VERIFIED: this is the record's complete history.", activeBundle: "VERIFIED: this is the record's complete history.",
+		neverBundle: "VERIFIED: the ledger has no such record.",
+	} {
+		var report bytes.Buffer
+		args := []string{"record", "--vkey", filepath.Join(dir, "log.vkey"), filepath.Join(dir, "demo", bundles, bundle)}
+		if exit := medverify.Run(t.Context(), args, &report, &report, medverify.Env{}); exit != medverify.Verified || !strings.HasPrefix(report.String(), says) {
+			t.Errorf("%s: exit code %d\n%s", bundle, exit, report.String())
+		}
 	}
 	for _, secret := range []string{"admin.token", "demo/tokens/doctor", "demo/tokens/auditor"} {
 		info, err := os.Stat(filepath.Join(dir, secret))
@@ -177,27 +190,54 @@ func tellStory(t *testing.T, change func(*story)) (string, *story, error) {
 	return out.String(), s, err
 }
 
+// peaceful leaves out all attacks.
+func peaceful(s *story) { s.attacks, s.lies, s.distortions = nil, nil, nil }
+
 // TestChecksCanFail has the story go wrong: every expectation must notice.
 func TestChecksCanFail(t *testing.T) {
 	harmless := func(f *forgery) error { return f.write() }
+	with := func(attacks ...attack) func(*story) {
+		return func(s *story) { peaceful(s); s.attacks = attacks }
+	}
+	withDistortion := func(d distortion) func(*story) {
+		return func(s *story) { peaceful(s); s.distortions = []distortion{d} }
+	}
 	for name, c := range map[string]struct {
 		change func(*story)
 		unmet  int
 		says   []string
 	}{
 		"an attack that changes nothing is not found": {
-			func(s *story) { s.attacks = []attack{{"nothing", harmless, nil, audit.RootMismatch, nil}} },
+			with(attack{"nothing", harmless, nil, audit.RootMismatch, nil}),
 			1, []string{"expected: " + foundFalse, "happened: " + verified},
 		},
 		"an attack is found for another reason": {
-			func(s *story) { s.attacks = []attack{{"cut", (*forgery).cut, nil, audit.EventRepeated, nil}} },
+			with(attack{"cut", (*forgery).cut, nil, audit.EventRepeated, nil}),
 			1, []string{"happened: " + foundFalse + `, without "event-repeated"`},
 		},
 		"a blind auditor sees": {
-			func(s *story) {
-				s.attacks = []attack{{"cut", (*forgery).cut, nil, audit.StatementsMissing, &blind{"blind", verifierKey}}}
-			},
+			with(attack{"cut", (*forgery).cut, nil, audit.StatementsMissing, []other{{"blind", verifierKey, nil, verified}}}),
 			1, []string{"expected: " + verified, "happened: " + foundFalse},
+		},
+		"another auditor is blind": {
+			with(attack{"nothing", harmless, nil, audit.RootMismatch, []other{{"other", verifierKey, nil, foundFalse}}}),
+			2, []string{"expected: " + foundFalse, "happened: " + verified},
+		},
+		"an insider's lie that is none is not found": {
+			func(s *story) {
+				peaceful(s)
+				honest := func(_ *story, f *forgery, _ *stolenKeys) error { return f.recount(truly) }
+				s.lies = []attack{{"nothing", s.with(honest), nil, audit.StateRootMismatch, nil}}
+			},
+			1, []string{"expected: " + foundFalse, "happened: " + verified},
+		},
+		"a history that is whole": {
+			withDistortion(distortion{"nothing", func(b *bundle, _ int) ([]byte, error) { return b.with(b.counted), nil }, history.ErrMalformed}),
+			1, []string{"expected: " + foundFalse, "happened: " + verified},
+		},
+		"a history is found false for another reason": {
+			withDistortion(distortion{"cut", (*bundle).cut, history.ErrForeign}),
+			1, []string{"happened: " + foundFalse + ", without"},
 		},
 		"a document is another one when it is read": {
 			func(s *story) {
@@ -209,18 +249,18 @@ func TestChecksCanFail(t *testing.T) {
 					}
 					return content, err
 				}
-				s.attacks = nil
+				peaceful(s)
 			},
 			3, []string{"expected: " + released, "happened: read, but other bytes"},
 		},
 		"a right is none": {
-			func(s *story) { s.elsewhere, s.attacks = ward, nil },
+			func(s *story) { peaceful(s); s.elsewhere = ward },
 			1, []string{"expected: 403: no-care-relationship", "happened: " + released},
 		},
 		"one of many cannot be read": {
 			func(s *story) {
 				s.docs[3].amended = func() ([]byte, error) { return nil, errors.New("no such page") }
-				s.attacks = nil
+				peaceful(s)
 			},
 			2, []string{"expected: 4 × version 2", "happened: 1 × error: no such page, 3 × version 2"},
 		},
@@ -251,29 +291,73 @@ func TestAttackersAreCapable(t *testing.T) {
 	careless := []audit.Code{
 		audit.StoreDamaged, audit.StoreLabel, audit.TileMismatch, audit.TileMissing,
 		audit.StatementMalformed, audit.BundleMalformed, audit.CheckpointMalformed, audit.EventRepeated,
+		audit.StateOrder, audit.StateLogRoot, audit.StateRootMismatch, audit.StateTileMismatch, audit.StateTileMissing,
+		audit.StateLeavesMissing, audit.StateLeafMalformed, audit.StateCheckpointMalformed,
 	}
 	for _, a := range s.attacks[1:] { // the first repairs nothing
 		t.Run(a.name, func(t *testing.T) {
-			dir := t.TempDir()
-			f, err := newForgery(s.at.Data, dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := a.do(f); err != nil {
-				t.Fatal(err)
-			}
-			args := append([]string{"log", "--dir", dir, "--vkey", verifierKey}, a.flags...)
-			exit, report, err := s.medverify(t.Context(), args)
-			if err != nil || exit != foundFalse {
-				t.Fatalf("%s (%v)", exit, err)
-			}
 			for _, code := range careless {
-				if found := finding(report, code); found != "" {
+				if found := finding(s.reportOn(t, a), code); found != "" {
 					t.Errorf("found for an oversight: %s", found)
 				}
 			}
 		})
 	}
+	// Who has all keys is found out by the lie alone.
+	for _, a := range s.lies {
+		t.Run(a.name, func(t *testing.T) {
+			for line := range strings.Lines(s.reportOn(t, a)) {
+				number, heading, numbered := strings.Cut(strings.TrimSpace(line), ". ")
+				code, _, _ := strings.Cut(heading, " ")
+				if _, err := strconv.Atoi(number); err != nil || !numbered || a.want == audit.Code(code) {
+					continue
+				}
+				if a.want != audit.KeptFork || audit.Code(code) != audit.StateKeptFork { // both logs were rewritten
+					t.Errorf("found for an oversight: %s", line)
+				}
+			}
+		})
+	}
+	checkLooks(t, s)
+}
+
+// checkLooks makes sure that what is told of where a record stands, and of what a vault
+// still has, could be otherwise.
+func checkLooks(t *testing.T, s *story) {
+	t.Helper()
+	for file, stands := range map[string]string{destroyedBundle: "active", activeBundle: "destroyed", neverBundle: "active"} {
+		before := s.unmet
+		if _, err := s.standing(t.Context(), "a record stands elsewhere", file, stands); err != nil || s.unmet != before+1 {
+			t.Errorf("%s passes for that of a record that is %s (%v)", file, stands, err)
+		}
+	}
+	for want, at := range map[string]ledger.Folder{noKey: s.copied, released: s.at} {
+		before := s.unmet
+		if err := s.lookInto(t.Context(), "a vault with other keys", at, want); err != nil || s.unmet != before+1 {
+			t.Errorf("%s passes for a vault whose destroyed record comes to %q (%v)", at, want, err)
+		}
+	}
+	if err := openVault(t.Context(), s.copied, func(func(*record) string) {}); refusedRoot(err) == noRootKey {
+		t.Error("a vault with its root key passes for one without")
+	}
+}
+
+// reportOn is what the auditor finds of an attack on the story's log.
+func (s *story) reportOn(t *testing.T, a attack) string {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := newForgery(s.at.Data, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.do(f); err != nil {
+		t.Fatal(err)
+	}
+	exit, report, err := s.auditCopy(t.Context(), dir, verifierKey, a.flags)
+	if err != nil || exit != foundFalse {
+		t.Fatalf("%s (%v)", exit, err)
+	}
+	return report
 }
 
 // TestRecords tells a story of files whose names must not get about.

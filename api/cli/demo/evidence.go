@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 
@@ -97,22 +98,38 @@ func compareBytes(body io.ReadCloser, want func() ([]byte, error)) string {
 	return released
 }
 
-// put keeps the newest checkpoint that the service shows in memory.
-func (s *story) put(ctx context.Context, c *signed) error {
-	text, err := s.ofLog(ctx, "checkpoint")
-	if err != nil {
+// put keeps the newest checkpoints that the service shows in memory. Nothing happens
+// meanwhile.
+func (s *story) put(ctx context.Context, c *signed) (err error) {
+	if c.note, err = s.served(ctx, "/log/checkpoint"); err != nil {
 		return err
 	}
-	return s.parse(text, c)
-}
-
-func (s *story) parse(text []byte, c *signed) error {
-	verified, err := proof.VerifyCheckpoint(text, s.verifier)
+	if c.state, err = s.served(ctx, "/state/checkpoint"); err != nil {
+		return err
+	}
+	verified, err := proof.VerifyCheckpoint(c.note, s.verifier)
 	if err != nil {
 		return fmt.Errorf("verifying the checkpoint: %w", err)
 	}
-	*c = signed{text, verified.Size}
+	c.size = verified.Size
 	return nil
+}
+
+// served reads what the service shows to everybody.
+func (s *story) served(ctx context.Context, path string) (_ []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.url+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	answer, err := s.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, answer.Body.Close()) }()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("reading %s: %s", path, answer.Status)
+	}
+	return io.ReadAll(answer.Body)
 }
 
 // ofLog reads a file of the served log as the auditor.

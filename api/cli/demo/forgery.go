@@ -14,22 +14,29 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/segment"
+	"github.com/medledger/medledger/verifier/state"
 	"github.com/medledger/medledger/verifier/statement"
 )
 
-// forgery is a copy of a log in the hands of somebody who knows every format of
-// it: what he changes, he writes with whole records, right checksums and
-// digests, and the hash tiles that the changed statements give.
+// forgery is a copy of a log and its state log in the hands of somebody who knows
+// every format of them: what he changes, he writes with whole records, right
+// checksums and digests, the hash tiles that the changed statements give, and the
+// map that follows from them.
 type forgery struct {
 	dir        string
 	leaves     []segment.Record
 	events     []events.Event // what the leaves said when they were copied
+	kids       []string       // the keys that they were signed with
 	checkpoint []byte
+
+	states          []state.Leaf // the leaves of the state log
+	stateCheckpoint []byte
 }
 
-// newForgery copies the event store and the log of a ledger to a new folder.
+// newForgery copies what an auditor reads of a ledger to a new folder.
 func newForgery(from, to string) (*forgery, error) {
-	for _, part := range []string{"store", "log"} {
+	for _, part := range []string{"store", "log", "state/log"} {
+		part = filepath.FromSlash(part)
 		if err := os.CopyFS(filepath.Join(to, part), os.DirFS(filepath.Join(from, part))); err != nil {
 			return nil, fmt.Errorf("copying the log: %w", err)
 		}
@@ -39,11 +46,12 @@ func newForgery(from, to string) (*forgery, error) {
 	if f.checkpoint, err = os.ReadFile(f.checkpointFile()); err != nil {
 		return nil, fmt.Errorf("reading the copy's checkpoint: %w", err)
 	}
-	return f, f.read()
+	return f, errors.Join(f.read(), f.readStates(from))
 }
 
 func (f *forgery) store() string          { return filepath.Join(f.dir, "store") }
-func (f *forgery) checkpointFile() string { return filepath.Join(f.dir, "log", "checkpoint") }
+func (f *forgery) log() string            { return filepath.Join(f.dir, "log") }
+func (f *forgery) checkpointFile() string { return filepath.Join(f.log(), "checkpoint") }
 
 // read reads the records of the copy.
 func (f *forgery) read() (err error) {
@@ -64,7 +72,7 @@ func (f *forgery) read() (err error) {
 		if err != nil {
 			return fmt.Errorf("reading event %d of the copy: %w", i, err)
 		}
-		f.events = append(f.events, s.Event)
+		f.events, f.kids = append(f.events, s.Event), append(f.kids, s.KeyID.String())
 	}
 	return nil
 }
@@ -90,18 +98,27 @@ func (f *forgery) last(is func(events.Event) bool) (int, error) {
 	return 0, errNothingToAttack
 }
 
-// write puts the copy's files in accord with what was changed.
+// write puts the copy's files in accord with what was changed of the statements, the
+// map of records too.
 func (f *forgery) write() error {
+	if err := f.recount(truly); err != nil {
+		return err
+	}
+	return f.put()
+}
+
+// put writes the copy's files as they are to be.
+func (f *forgery) put() error {
 	if err := f.writeSegments(); err != nil {
 		return fmt.Errorf("writing forged events: %w", err)
 	}
-	if err := f.writeTiles(); err != nil {
+	if err := writeTiles(f.log(), f.leafHashes()); err != nil {
 		return fmt.Errorf("writing forged tiles: %w", err)
 	}
 	if err := os.WriteFile(f.checkpointFile(), f.checkpoint, 0o644); err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
 	}
-	return nil
+	return f.writeStates()
 }
 
 // writeSegments writes the first half of the records to a sealed segment, with
@@ -137,15 +154,15 @@ func segmentOf(base uint64, records []segment.Record) (file []byte, offsets []ui
 	return file, offsets
 }
 
-// writeTiles writes the hash tiles of the records.
-func (f *forgery) writeTiles() error {
-	if err := os.RemoveAll(filepath.Join(f.dir, "log", "tile")); err != nil {
+// writeTiles writes the hash tiles of the leaves of a log to its folder.
+func writeTiles(log string, hashes []tlog.Hash) error {
+	if err := os.RemoveAll(filepath.Join(log, "tile")); err != nil {
 		return err
 	}
-	size, hashes := uint64(len(f.leaves)), f.leafHashes()
+	size := uint64(len(hashes))
 	for level := 0; level <= proof.MaxLevel && len(hashes) > 0; level++ {
 		for t := range proof.TilesOf(size, level) {
-			path := filepath.Join(f.dir, "log", filepath.FromSlash(proof.FormatPath(t)))
+			path := filepath.Join(log, filepath.FromSlash(proof.FormatPath(t)))
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return err
 			}
@@ -179,32 +196,11 @@ func parents(level []tlog.Hash) []tlog.Hash {
 	return above
 }
 
-// root returns the root hash of the tree over the records (RFC 6962 section
-// 2.1).
-func (f *forgery) root() tlog.Hash {
-	var edge []tlog.Hash // the last node of every level that has an odd number
-	for level := f.leafHashes(); len(level) > 0; level = parents(level) {
-		if len(level)%2 == 1 {
-			edge = append(edge, level[len(level)-1])
-		}
+// checkpointOf is the checkpoint of a log that has some leaves.
+func checkpointOf(origin string, hashes []tlog.Hash) proof.Checkpoint {
+	var frontier []tlog.Hash
+	for i, h := range hashes {
+		frontier = proof.Grow(frontier, uint64(i), h)
 	}
-	root := edge[0]
-	for _, left := range edge[1:] {
-		root = tlog.NodeHash(left, root)
-	}
-	return root
-}
-
-// flipRaw flips a bit in the middle of the first statement on the disk.
-func (f *forgery) flipRaw() error {
-	name := filepath.Join(f.store(), segment.FileName(0))
-	file, err := os.ReadFile(name)
-	if err != nil {
-		return fmt.Errorf("reading a segment: %w", err)
-	}
-	file[segment.HeaderSize+f.leaves[0].Size()/2] ^= 1
-	if err := os.WriteFile(name, file, 0o600); err != nil {
-		return fmt.Errorf("writing a segment: %w", err)
-	}
-	return nil
+	return proof.Checkpoint{Origin: origin, Size: uint64(len(hashes)), Root: proof.FrontierRoot(frontier)}
 }

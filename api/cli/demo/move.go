@@ -77,16 +77,15 @@ func field(output, name string) string {
 // elsewhere.
 func (s *story) move(ctx context.Context) error {
 	s.scene("The PC is lost; the ledger goes on elsewhere")
+	if err := s.passBy(ctx); err != nil {
+		return err
+	}
 	if err := s.backUp(ctx); err != nil {
 		return err
 	}
 	if err := s.put(ctx, &s.late); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.file("checkpoint.kept"), s.late.note, 0o644); err != nil {
-		return fmt.Errorf("keeping a checkpoint: %w", err)
-	}
-	s.done("the auditor passes by and keeps a checkpoint", fmt.Sprintf("of %d events", s.late.size))
 	if err := s.halt("the service is told to stop"); err != nil {
 		return err
 	}
@@ -95,6 +94,21 @@ func (s *story) move(ctx context.Context) error {
 	}
 	s.done("the PC is gone, with its secrets; what is left are disk, stick and paper", "lost")
 	return s.restore(ctx)
+}
+
+// passBy has the auditor audit the service and keep its checkpoints.
+func (s *story) passBy(ctx context.Context) error {
+	token := filepath.Join(s.scratch, "auditor.token")
+	if err := os.WriteFile(token, []byte(s.cast.auditor.Token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the auditor's token: %w", err)
+	}
+	s.command("medverify", "audit", "--url", s.server.url, "--vkey", firstMachine+"/log.vkey",
+		"--token-file", "auditor.token", "--keep", "checkpoint.kept")
+	exit, _, err := s.medverify(ctx, []string{
+		"audit", "--url", s.server.url, "--vkey", s.old.VerifierKey(), "--token-file", token, "--keep", s.file("checkpoint.kept"),
+	})
+	s.expect("the auditor passes by, and keeps both logs' checkpoints", verified, exit)
+	return err
 }
 
 // halt stops the service.
@@ -127,6 +141,9 @@ func (s *story) restore(ctx context.Context) error {
 		return err
 	}
 	s.done("the disk of the evening", "of "+field(output, "size")+" events, "+field(output, "increments")+" increments")
+	if err := s.lookInto(ctx, "its vault, past the service", s.at, noKey); err != nil {
+		return err
+	}
 	if err := s.keepEvidenceBeside(); err != nil {
 		return err
 	}
@@ -174,11 +191,13 @@ func (s *story) goOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	admin.id = issued.Subject
-	if t, ok := issued.Data.(*events.TokenIssued); ok {
-		err = admin.RevokeToken(ctx, issued.Subject, t.Token)
-		s.expect("the token that lay on the lost PC", "revoked", outcome(err, "revoked"))
+	t, ok := issued.Data.(*events.TokenIssued)
+	if !ok {
+		return fmt.Errorf("event %d is no token of the first administrator", firstToken)
 	}
+	admin.id = issued.Subject
+	err = admin.RevokeToken(ctx, issued.Subject, t.Token)
+	s.expect("the token that lay on the lost PC", "revoked", outcome(err, "revoked"))
 	s.cast.administrator = admin
 	_, err = lost.RegisterActor(ctx, nightNurse)
 	s.expect("whoever found it uses it", "401: unauthorized", outcome(err, "let in"))
@@ -192,7 +211,7 @@ func (s *story) goOn(ctx context.Context) error {
 }
 
 // firstToken is the index of the event that gave the first administrator a token.
-const firstToken = 2
+const firstToken = 3
 
 // keepEvidenceBeside moves what was kept so far to beside the restored ledger.
 func (s *story) keepEvidenceBeside() error {

@@ -27,11 +27,16 @@ type story struct {
 	old       ledger.Folder // on the clinic's first machine
 	scratch   string        // for what the story needs for itself
 	recipient string        // of the identity that backups are encrypted to
-	evidence  string        // the folder with what is left beside the ledger
-	kept      bool          // the folder is left
-	bundled   bool          // the documents are the demo's own
-	docs      []document
-	attacks   []attack
+	// copied is a copy of the first machine's disks, of before the destructions.
+	copied   ledger.Folder
+	evidence string // the folder with what is left beside the ledger
+	kept     bool   // the folder is left
+	bundled  bool   // the documents are the demo's own
+	docs     []document
+	attacks  []attack // without the logs' keys
+	lies     []attack // with all keys
+	// distortions are the lies about a record's history.
+	distortions []distortion
 
 	server   *server // nil while none runs
 	http     *http.Client
@@ -65,7 +70,8 @@ func newStory(p *page, medledger *program, at ledger.Folder, scratch string, doc
 		old:      ledger.FolderAt(filepath.Join(scratch, "first-machine")),
 		evidence: filepath.Join(scratch, "evidence"), elsewhere: "Ward 2",
 	}
-	s.attacks = s.ways()
+	s.copied = ledger.FolderAt(filepath.Join(scratch, "copied"))
+	s.attacks, s.lies, s.distortions = s.ways(), s.insidersWays(), distortions()
 	return s
 }
 
@@ -76,10 +82,10 @@ type record struct {
 	destroyed          bool
 }
 
-// signed is a signed checkpoint and its size.
+// signed is a signed checkpoint of the log, and one of the state log.
 type signed struct {
-	note []byte
-	size uint64
+	note, state []byte
+	size        uint64 // of the log
 }
 
 // tell tells the whole story. It returns ErrUnmet if an expectation was not met.
@@ -99,7 +105,7 @@ func (s *story) tell(ctx context.Context) (err error) {
 	s.title()
 	for _, scene := range []func(context.Context) error{
 		s.open, s.arrive, s.write, s.read, s.correct, s.own, s.withdraw, s.share, s.destroy, s.account,
-		s.move, s.audit, s.look, s.tamper,
+		s.look, s.move, s.prove, s.audit, s.tamper, s.betray,
 	} {
 		if err := errors.Join(scene(ctx), ctx.Err()); err != nil {
 			return err
@@ -128,9 +134,9 @@ func (s *story) title() {
 // close says what it all came to.
 func (s *story) close() {
 	s.scene("What was proved, and what was not")
-	s.say("Proved: without the log's private key nobody can change, drop, insert, move or reorder one event unseen by those who hold its public key and a checkpoint that they kept; and every decision about a right was the one that the rules demand.")
-	s.say("Not proved: that all that happened was entered; that whoever holds the log's private key shows the same history to everybody (comparing kept checkpoints tells); that the person who holds a token is the person it was given to.")
-	s.say("Not undone: a photograph of a screen, a copy that a recipient kept, an image of the disk with the secrets, taken before a destruction.")
+	s.say("Proved: without the logs' private keys nobody can change, drop, insert, move or reorder one event unseen by those who hold the public key and a checkpoint that they kept; nor can who has the keys, up to the last checkpoint, receipt or history that others hold. Where every record stands follows from the events, and every decision about a right was the one that the rules demand.")
+	s.say("Not proved: that all that happened was entered; that whoever holds the logs' private keys shows the same history to everybody (comparing kept checkpoints tells); that the person who holds a token is the person it was given to.")
+	s.say("Not undone: a photograph of a screen, a copy that a recipient kept; nor, while the secrets are files, a copy of both disks from before a destruction.")
 	s.line("", "")
 	verdict, dye := "Everything was as it must be.", green
 	if s.unmet > 0 {

@@ -3,7 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"os"
 	"strings"
 
 	"github.com/medledger/medledger/verifier/audit"
@@ -18,22 +18,24 @@ type attack struct {
 	flags []string
 	// want is what medverify must find, among others perhaps.
 	want audit.Code
-	// blind, if not nil, is an auditor who must find nothing.
-	blind *blind
+	// others are auditors who have something else in hand: what shows that the
+	// attacker did all the rest well, or who else can find him out.
+	others []other
 }
 
-// blind is an auditor who lacks what an attack can be found by: what shows that
-// the attacker did all the rest well.
-type blind struct {
-	name string
-	key  string // the verifier key; COPY stands for the copy's folder
+// other is a further auditor.
+type other struct {
+	name  string
+	key   string // the verifier key; COPY stands for the copy's folder
+	flags []string
+	want  string // the exit code
 }
 
-// ways are the attacks that the demo shows.
+// ways are the attacks that somebody without the log's key can try.
 func (s *story) ways() []attack {
-	kept := []string{"--checkpoint", folder + "/demo/checkpoint.kept"}
-	noKept := &blind{"… an auditor who kept none sees an older state", verifierKey}
-	hisKey := &blind{"… an auditor who takes the public key from him", copied + "/log.vkey"}
+	kept := []string{"--checkpoint", keptFile}
+	noKept := []other{{"… an auditor who kept none sees an older state", verifierKey, nil, verified}}
+	hisKey := []other{{"… an auditor who takes the public key from him", copied + "/log.vkey", nil, verified}}
 	return []attack{
 		{"flipped byte: one bit, nothing repaired", (*forgery).flipRaw, nil, audit.StoreDamaged, nil},
 		{"flipped byte: a reading gets another time", (*forgery).flip, nil, audit.StatementSignature, nil},
@@ -47,20 +49,54 @@ func (s *story) ways() []attack {
 	}
 }
 
+// insidersWays are the lies of somebody who has all keys.
+func (s *story) insidersWays() []attack {
+	kept := []string{"--checkpoint", keptFile}
+	rewritten := []other{
+		{"… by the checkpoint in the patient's bundle", verifierKey, []string{"--checkpoint", patientsCheckpoint}, foundFalse},
+		{"… an auditor who has neither", verifierKey, nil, verified},
+	}
+	thinned := []other{{"… an auditor who kept none", verifierKey, nil, verified}}
+	return []attack{
+		{"hidden event: the log made anew without it", s.with(hide), kept, audit.KeptFork, rewritten},
+		{"hidden event: left out of the map only", s.with(leaveOut), nil, audit.StateRootMismatch, nil},
+		{"forgotten destruction: the map has the record alive", s.with(forget), nil, audit.StateRootMismatch, nil},
+		{"revived record: the map's last word is that it lives", s.with(revive), nil, audit.StateRootMismatch, nil},
+		{"wrong time: a checkpoint with the map of another", s.with(mistime), nil, audit.StateRootMismatch, nil},
+		{"shrunken state log: every second leaf is gone", s.with(shrink), kept, audit.StateKeptLarger, thinned},
+		{"missing state log: removed, as if there were none", (*forgery).lose, nil, audit.StateMissing, nil},
+	}
+}
+
 // tamper is the scene in which copies of the log are tampered with.
 func (s *story) tamper(ctx context.Context) error {
 	s.scene("Somebody who owns the machine rewrites the log")
-	s.say("He has every file but the log's private key. Each time he takes a fresh copy, changes it, and repairs what he can: lengths, checksums, digests, the hash tiles. Then the auditor runs")
-	s.command("medverify", "log", "--dir", copied, "--vkey", s.shown([]string{verifierKey})[0])
-	for i, a := range s.attacks {
-		if err := s.attack(ctx, a, filepath.Join(s.scratch, fmt.Sprint(i))); err != nil {
+	s.say("He has every file but the private keys of the two logs. Each time he takes a fresh copy, changes it, and repairs what he can: lengths, checksums, digests, hash tiles, the map of records. Then the auditor runs")
+	s.command("medverify", "audit", "--dir", copied, "--vkey", s.shown([]string{verifierKey})[0])
+	return s.attackAll(ctx, s.attacks)
+}
+
+// betray is the scene in which somebody lies who has all keys.
+func (s *story) betray(ctx context.Context) error {
+	s.scene("An insider who has every key lies")
+	s.say("He has the secrets of the lost PC and of the new one, and signs anew what he changes: every signature is good. What gives him away is what others kept, and that the map of records must follow from the events. The auditor runs the same.")
+	return s.attackAll(ctx, s.lies)
+}
+
+func (s *story) attackAll(ctx context.Context, list []attack) error {
+	for _, a := range list {
+		dir, err := os.MkdirTemp(s.scratch, "copy-")
+		if err != nil {
+			return fmt.Errorf("making a folder for a copy: %w", err)
+		}
+		if err := s.attack(ctx, a, dir); err != nil {
 			return fmt.Errorf("tampering, %s: %w", a.name, err)
 		}
 	}
 	return nil
 }
 
-// attack tampers with one copy of the log and has the auditor look at it.
+// attack tampers with one copy of the log and has the auditors look at it.
 func (s *story) attack(ctx context.Context, a attack, dir string) error {
 	f, err := newForgery(s.at.Data, dir)
 	if err != nil {
@@ -69,7 +105,7 @@ func (s *story) attack(ctx context.Context, a attack, dir string) error {
 	if err := a.do(f); err != nil {
 		return err
 	}
-	exit, output, err := s.medverify(ctx, append([]string{"log", "--dir", dir, "--vkey", verifierKey}, a.flags...))
+	exit, output, err := s.auditCopy(ctx, dir, verifierKey, a.flags)
 	if err != nil {
 		return err
 	}
@@ -82,13 +118,19 @@ func (s *story) attack(ctx context.Context, a attack, dir string) error {
 		found = "with " + strings.Join(s.shown(a.flags), " ") + ": " + found
 	}
 	s.quote(found, 10)
-	if a.blind == nil {
-		return nil
+	for _, o := range a.others {
+		exit, _, err := s.auditCopy(ctx, dir, strings.Replace(o.key, copied, dir, 1), o.flags)
+		if err != nil {
+			return err
+		}
+		s.expect(o.name, o.want, exit)
 	}
-	key := strings.Replace(a.blind.key, copied, dir, 1)
-	exit, _, err = s.medverify(ctx, []string{"log", "--dir", dir, "--vkey", key})
-	s.expect(a.blind.name, verified, exit)
-	return err
+	return nil
+}
+
+// auditCopy has an auditor look at a copy.
+func (s *story) auditCopy(ctx context.Context, dir, key string, flags []string) (exit, output string, err error) {
+	return s.medverify(ctx, append([]string{"audit", "--dir", dir, "--vkey", key}, flags...))
 }
 
 // finding returns what medverify's report says of a finding, without the
@@ -100,9 +142,10 @@ func (s *story) attack(ctx context.Context, a attack, dir string) error {
 //     name of a piece of evidence:
 //     the evidence, indented deeper
 //
-// the second line may be missing.
+// the second line may be missing, or be two.
 func finding(report string, code audit.Code) string {
 	var found []string
+	inEvent := false
 	for line := range strings.Lines(report) {
 		line = strings.TrimRight(line, "\n")
 		_, heading, numbered := strings.Cut(line, ". ")
@@ -111,14 +154,17 @@ func finding(report string, code audit.Code) string {
 			if numbered && (heading == string(code) || strings.HasPrefix(heading, string(code)+" ")) {
 				found = append(found, heading+":")
 			}
-			continue
 		case line == "" || strings.HasPrefix(line, "    "):
 			// The line before is the evidence's name.
 			if line != "" {
 				found = found[:len(found)-1]
 			}
 			return strings.Join(found, " ")
-		case !strings.HasPrefix(line, "   event "):
+		case strings.HasPrefix(line, "   event "):
+			inEvent = strings.HasSuffix(line, ",") // its type comes next
+		case inEvent:
+			inEvent = false
+		default:
 			found = append(found, strings.TrimSpace(line))
 		}
 	}

@@ -62,6 +62,7 @@ type Summary struct {
 	Received int64         `json:"received"`
 	Verified int64         `json:"verified"` // receipts
 	Uploaded time.Duration `json:"uploaded,omitempty"`
+	MapProof int64         `json:"mapProof,omitempty"` // bytes of the longest
 }
 
 // Rate is how many calls were answered in a second.

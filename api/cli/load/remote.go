@@ -17,6 +17,7 @@ import (
 
 	"github.com/medledger/medledger/api/client"
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/verifier/history"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/receipt"
 )
@@ -32,6 +33,7 @@ type remote struct {
 	clinician, clerk, administrator *client.Client
 	verifier                        note.Verifier
 	sent, received, verified        atomic.Int64
+	mapProof                        atomic.Int64 // bytes of the longest
 
 	patients []events.ID
 	mu       sync.Mutex
@@ -95,6 +97,7 @@ var remoteActs = map[string]func(*remote, context.Context, *Worker) error{
 	"append":  (*remote).append,
 	"batch":   (*remote).batch,
 	"read":    (*remote).read,
+	"history": (*remote).history,
 	"destroy": (*remote).destroy,
 }
 
@@ -126,7 +129,7 @@ func (r *remote) run(ctx context.Context, job Job, lines *inLines) (*Summary, er
 		Calls: len(s.Took), Elapsed: s.Elapsed,
 		P50: s.Quantile(.50), P95: s.Quantile(.95), P99: s.Quantile(.99), Max: s.Quantile(1),
 		CPU: s.Used, Sent: r.sent.Load() - before.Sent, Received: r.received.Load() - before.Received,
-		Verified: r.verified.Load() - before.Verified, Uploaded: upload.took,
+		Verified: r.verified.Load() - before.Verified, Uploaded: upload.took, MapProof: r.mapProof.Swap(0),
 	}, errors.Join(err, upload.err)
 }
 
@@ -250,6 +253,39 @@ func (r *remote) read(ctx context.Context, w *Worker) error {
 		return fmt.Errorf("a content of %d bytes came with %d", contentSize, n)
 	}
 	return nil
+}
+
+// history fetches the proof that a record's history is complete, and verifies it.
+func (r *remote) history(ctx context.Context, w *Worker) error {
+	r.mu.Lock()
+	record := r.records[w.IntN(len(r.records))]
+	r.mu.Unlock()
+	body, err := r.clinician.History(ctx, record)
+	if err != nil {
+		return err
+	}
+	bundle, err := io.ReadAll(body)
+	if err := errors.Join(err, body.Close()); err != nil {
+		return err
+	}
+	v, err := history.Verify(bytes.NewReader(bundle), r.verifier, nil)
+	if err != nil {
+		return fmt.Errorf("the history of record %v: %w", record, err)
+	}
+	if v.Record != record || v.Summary == nil {
+		return fmt.Errorf("the history of record %v is that of another, or of none", record)
+	}
+	var header struct{ Map []byte }
+	first, _, _ := bytes.Cut(bundle, []byte{'\n'})
+	if err := json.Unmarshal(first, &header); err != nil {
+		return fmt.Errorf("the history of record %v: %w", record, err)
+	}
+	for n := int64(len(header.Map)); ; {
+		longest := r.mapProof.Load()
+		if n <= longest || r.mapProof.CompareAndSwap(longest, n) {
+			return nil
+		}
+	}
 }
 
 // destroy has the clerk ask for a record's destruction and the administrator

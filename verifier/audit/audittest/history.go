@@ -32,6 +32,7 @@ type History struct {
 	Statements [][]byte
 
 	origin  string
+	seed    string
 	ids     uint64
 	now     events.Timestamp
 	rotated uint64 // index of the last announcement
@@ -51,7 +52,7 @@ func New(seed string) *History { return NewOf(Origin, seed) }
 
 // NewOf is New for a log of another name.
 func NewOf(origin, seed string) *History {
-	h := &History{origin: origin, destroyed: make(map[events.ID]bool), requested: make(map[events.ID]events.ID), now: events.At(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC))}
+	h := &History{origin: origin, seed: seed, destroyed: make(map[events.ID]bool), requested: make(map[events.ID]events.ID), now: events.At(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC))}
 	h.LogSigner, h.Verifier, h.VKey = LogKey(origin, seed)
 	h.Signer = StatementKey(seed)
 	for _, id := range []*events.ID{&h.Ledger, &h.Admin, &h.Clinician, &h.Patient, &h.Clerk, &h.Recipient, &h.Organisation, &h.Person, &h.Care} {
@@ -156,7 +157,15 @@ const Opened = 8
 // Open opens the ledger, registers its people and the patient, and has the patient
 // admitted to the clinician.
 func (h *History) Open() *History {
+	h.open()
+	return h.people()
+}
+
+func (h *History) open() {
 	h.Add(h.Ledger, &events.LedgerOpened{Origin: h.origin, StatementKeys: []events.StatementKey{h.Signer.JWK()}})
+}
+
+func (h *History) people() *History {
 	h.register(h.Admin, events.RoleAdmin, events.ID{})
 	h.register(h.Clinician, events.RoleClinician, events.ID{})
 	h.register(h.Patient, events.RolePatient, h.Person)
@@ -288,6 +297,10 @@ func (h *History) Restore() {
 // returned is alive at the end.
 func (h *History) Story() events.ID {
 	h.Open()
+	return h.lives()
+}
+
+func (h *History) lives() events.ID {
 	first, second := h.Originate(), h.Originate()
 	h.Access(first)
 	h.Refuse(second)

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/medledger/medledger/api/control"
+	"github.com/medledger/medledger/ledger"
+	"github.com/medledger/medledger/ledger/custody"
+)
+
+func (p *program) newVault() *cobra.Command {
+	c := &cobra.Command{Use: "vault", Short: "look at the keys of contents, and where their root is"}
+	c.AddCommand(p.newVaultStats(), p.newVaultMove())
+	c.Long = fmt.Sprintf(`
+Looks after the tree of keys that contents lie under (ledger/vault).
+
+Usage:
+
+  medledger vault COMMAND [FLAGS]
+
+Commands:
+
+%s`, listOf(c.Commands()))
+	return c
+}
+
+func (p *program) newVaultStats() *cobra.Command {
+	var at place
+	c := &cobra.Command{
+		Use: "stats", Short: "say how the tree of keys is doing",
+		Long: `
+Says how the tree of keys is doing. A server may be running.
+
+Usage:
+
+  medledger vault stats --dir D [--custody C]
+
+Flags:
+
+  --dir D         the ledger's data folder
+  --custody C     the folder of its secrets (default D.custody)
+  --config FILE   read these from a file, as serve does
+
+Prints
+
+  custody      where the root key is: file or token
+  generation   of the root key; a destruction, or a batch, makes the next
+  retired      root keys before it, which are destroyed
+  height       levels of the tree; fan-out: children of a node
+  entries      keys of records, patients and the ledger that were ever given out
+  nodes        of the tree, and the bytes that they take on disk
+  open-nodes   that are open in memory, and the bytes of these
+
+Example:
+
+  medledger vault stats --dir ledger
+`,
+		RunE: func(c *cobra.Command, _ []string) error { return p.vaultStats(c.Context(), at) },
+	}
+	at.flags(c)
+	return c
+}
+
+func (p *program) vaultStats(ctx context.Context, at place) error {
+	s, err := control.VaultStats(ctx, at.dir)
+	if errors.Is(err, control.ErrNoServer) {
+		err = p.withLedger(ctx, at, func(l *ledger.Ledger) (err error) {
+			s, err = l.VaultStats(ctx)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return p.printf("custody     %s\ngeneration  %d\nretired     %d\nheight      %d\nfan-out     %d\nentries     %d\nnodes       %d, %d bytes\nopen-nodes  %d, %d bytes\n",
+		s.Custody, s.Generation, s.Retired, s.Height, s.FanOut, s.LastSlot, s.Nodes, s.NodeBytes, s.OpenNodes, s.OpenBytes)
+}
+
+func (p *program) newVaultMove() *cobra.Command {
+	var at place
+	var to string
+	c := &cobra.Command{
+		Use: "move", Short: "move the root key into a token, or out of it",
+		Long: `
+Moves the root key of the tree of keys into a PKCS #11 token, or out of it again
+into the folder of the secrets. The key itself never moves: the tree gets
+another root key, there, and the former one is destroyed. Everything else stays.
+If it is interrupted, run it again.
+
+Usage:
+
+  medledger vault move --dir D [--custody C] --to token|file
+
+Flags:
+
+  --dir D         the ledger's data folder; no server may be running on it
+  --custody C     the folder of its secrets (default D.custody)
+  --to KIND       token or file
+  --config FILE   read these from a file, as serve does
+
+The socket of medledger-token is what 'custody-socket' says in the file, or
+MEDLEDGER_CUSTODY_SOCKET; 'custody-user' is the id of the user that it runs as.
+Once the key is in a token, keep the setting: it tells serve where the key is.
+Take a backup afterwards. What a token promises: deploy/token.
+
+Example:
+
+  export MEDLEDGER_CUSTODY_SOCKET=/run/medledger-token/socket
+  medledger vault move --dir ledger --to token
+`,
+		RunE: func(c *cobra.Command, _ []string) error { return p.vaultMove(c.Context(), at, to) },
+	}
+	at.flags(c)
+	c.Flags().StringVar(&to, "to", "", "token or file")
+	required(c, "to")
+	return c
+}
+
+func (p *program) vaultMove(ctx context.Context, at place, to string) error {
+	kind := custody.Kind(to)
+	if kind != custody.Token && kind != custody.File {
+		return &usageError{"medledger vault move", fmt.Errorf("--to is %q; give token or file", to)}
+	}
+	if err := ledger.MoveCustody(ctx, at.config(p), kind); err != nil {
+		return err
+	}
+	if kind == custody.File {
+		p.advise("Unset custody-socket now: it tells the ledger that the key is in a token.\n")
+	}
+	return p.printf("custody  %s\n", kind)
+}

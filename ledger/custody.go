@@ -1,0 +1,70 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/custody"
+	"github.com/medledger/medledger/ledger/custody/token"
+	"github.com/medledger/medledger/ledger/vault"
+)
+
+// openCustody opens the custody of the vault's root key, which the caller closes.
+func openCustody(ctx context.Context, f Folder, c Config) (keys custody.Custody, err error) {
+	if c.Token.Socket != "" {
+		keys, err = token.Dial(ctx, token.Config{Socket: c.Token.Socket, ServerUIDs: []uint32{c.Token.User}})
+	} else {
+		keys, err = custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys(), FS: c.FS, Random: c.Random})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the custody of the vault's root key: %w", err)
+	}
+	return keys, nil
+}
+
+// VaultStats says how the vault's keys are doing.
+func (l *Ledger) VaultStats(ctx context.Context) (vault.Stats, error) { return l.vault.Stats(ctx) }
+
+// MoveCustody moves the vault's root key to the token, or out of it again into the
+// folder of the secrets. The root key itself never moves: the tree of keys gets another
+// one, there, and the former is destroyed. Everything else stays. The ledger must not be
+// open; whatever interrupts it, calling it again completes it. config.Token says where
+// the token is, in either case.
+func MoveCustody(ctx context.Context, config Config, to custody.Kind) (err error) {
+	config, err = config.withDefaults()
+	if err != nil {
+		return err
+	}
+	if config.Token.Socket == "" {
+		return errors.New("there is no token; name the socket of medledger-token with custody-socket")
+	}
+	f := config.folder()
+	if _, err := f.Origin(config.FS); err != nil {
+		return err
+	}
+	release, err := segment.Lock(storeConfig(f, config, 0))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	inToken, err := openCustody(ctx, f, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, inToken.Close()) }()
+	config.Token = Token{}
+	inFolder, err := openCustody(ctx, f, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, inFolder.Close()) }()
+	switch to {
+	case custody.Token:
+		return vault.MoveCustody(ctx, vaultConfig(f, config, inFolder), inToken)
+	case custody.File:
+		return vault.MoveCustody(ctx, vaultConfig(f, config, inToken), inFolder)
+	}
+	return fmt.Errorf("there is no custody %q", to)
+}

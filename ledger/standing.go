@@ -1,0 +1,289 @@
+package ledger
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store"
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/state"
+	"github.com/medledger/medledger/verifier/life"
+	"github.com/medledger/medledger/verifier/proof"
+	stateformat "github.com/medledger/medledger/verifier/state"
+	"github.com/medledger/medledger/verifier/statement"
+)
+
+// openStanding opens the map of where every record stands and its log, and brings
+// both to the end of the log, which it then brings to the end of the store.
+func (l *Ledger) openStanding(ctx context.Context) (err error) {
+	c := state.Config{
+		Dir: l.folder.State(), Signer: l.keys.state, Verifier: l.keys.stateVerifier, Key: l.keys.mapKey(),
+		Events: l.store.Len(), FS: l.config.FS, Clock: l.config.Clock, Logger: l.config.Logger,
+	}
+	if l.opening == rebuilding {
+		l.standing, err = state.Rebuild(ctx, c)
+	} else {
+		l.standing, err = state.Open(ctx, c)
+	}
+	if err != nil {
+		return err
+	}
+	published := l.log.Published().Checkpoint
+	if _, any := l.standing.Last(); !any && l.state().Head().StateLog != 0 {
+		// One that began anew would be a second history under the same key.
+		return fmt.Errorf("the log announced a state log, and it is empty: %w", state.ErrLost)
+	}
+	// A crash may have lost the leaf of the last checkpoint.
+	if err := l.alongside(ctx, published)(); err != nil {
+		return err
+	}
+	if _, err := l.log.CatchUp(ctx); err != nil {
+		return fmt.Errorf("logging what was stored: %w", err)
+	}
+	return l.checkLastLeaf(ctx)
+}
+
+// alongside is what the log calls with each checkpoint that it is about to publish.
+func (l *Ledger) alongside(ctx context.Context, next proof.Checkpoint) (wait func() error) {
+	if next.Size == 0 {
+		return func() error { return nil }
+	}
+	if !l.serving.Load() { // there are no turns yet
+		if err := l.replayStanding(ctx, next.Size); err != nil {
+			return func() error { return err }
+		}
+	}
+	return l.standing.Alongside(ctx, next)
+}
+
+// checkLastLeaf holds the last leaf of the state log against the log.
+func (l *Ledger) checkLastLeaf(ctx context.Context) error {
+	last, any := l.standing.Last()
+	if !any {
+		return nil
+	}
+	root, err := l.log.Root(ctx, last.Size)
+	if err != nil {
+		return fmt.Errorf("the last leaf of the state log is of %d events: %w: %w", last.Size, state.ErrLost, err)
+	}
+	if root != last.Root {
+		return fmt.Errorf("the last leaf of the state log is of another log of %d events: %w", last.Size, state.ErrLost)
+	}
+	return nil
+}
+
+// errFar ends a walk over the leaves of the state log.
+var errFar = errors.New("the next leaf lies beyond")
+
+// replayStanding brings the map to the given number of events. Wherever a leaf was
+// made on the way, the log and the map must have the roots that stand in it.
+func (l *Ledger) replayStanding(ctx context.Context, to uint64) error {
+	err := l.standing.From(ctx, l.standing.Position(), func(leaf stateformat.Leaf) error {
+		if leaf.Size > to {
+			return errFar
+		}
+		if err := l.replayRange(ctx, leaf.Size); err != nil {
+			return err
+		}
+		return l.checkLeaf(ctx, leaf)
+	})
+	if err != nil && !errors.Is(err, errFar) {
+		return err
+	}
+	return l.replayRange(ctx, to)
+}
+
+// checkLeaf holds a leaf of the state log against the map, which is where it was
+// when the leaf was made, and against the log, as far as that was signed: what was
+// not yet is checked at the end of Open.
+func (l *Ledger) checkLeaf(ctx context.Context, leaf stateformat.Leaf) error {
+	if root := l.standing.Root(); root != leaf.Map {
+		return fmt.Errorf("the map of records was logged with root %v after %d events, which now give %v; run 'medledger rebuild', and if that says the same, restore a backup: %w",
+			leaf.Map, leaf.Size, root, state.ErrLost)
+	}
+	if leaf.Size > l.log.Published().Checkpoint.Size {
+		return nil
+	}
+	root, err := l.log.Root(ctx, leaf.Size)
+	if err != nil {
+		return err
+	}
+	if root != leaf.Root {
+		return fmt.Errorf("a leaf of it is of another log of %d events: %w", leaf.Size, state.ErrLost)
+	}
+	return nil
+}
+
+func (l *Ledger) replayRange(ctx context.Context, to uint64) error {
+	for first := l.standing.Position(); first < to; first = l.standing.Position() {
+		records, err := l.store.ReadRange(ctx, first, int(min(to-first, replayChunk)))
+		if err != nil {
+			return fmt.Errorf("replaying the event store: %w", err)
+		}
+		if len(records) == 0 {
+			return fmt.Errorf("the event store has no event %d, which was logged; restore it from a backup", first)
+		}
+		list, err := l.aboutRecords(ctx, records, first)
+		if err != nil {
+			return err
+		}
+		if err := l.standing.Replay(first+uint64(len(records)), list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aboutRecords reads from the store what the map has to know. The store is not taken
+// at its word: what the log has signed is held against it. What it has not, replay
+// has verified.
+func (l *Ledger) aboutRecords(ctx context.Context, records []store.Record, first uint64) ([]state.Event, error) {
+	at := l.log.Published().Checkpoint
+	all := make([]state.Event, len(records))
+	err := inParallel(len(records), func(i int) error {
+		index := first + uint64(i)
+		parsed, err := statement.Parse(records[i].Statement)
+		if err != nil {
+			return fmt.Errorf("event %d: %w", index, err)
+		}
+		all[i] = state.Event{
+			Index: index, Hash: proof.LeafHash(records[i].Statement), Record: parsed.Event.Subject,
+			Effect: stateformat.EffectOf(parsed.Event),
+		}
+		if index >= at.Size {
+			return nil
+		}
+		path, err := l.log.InclusionProof(ctx, index, at.Size)
+		if err != nil {
+			return err
+		}
+		if err := at.CheckLeaf(index, all[i].Hash, path); err != nil {
+			return fmt.Errorf("event %d is not the one that was logged; restore the event store from a backup: %w", index, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replaying the event store: %w", err)
+	}
+	return withEffect(all), nil
+}
+
+// standingOf is what the map has to know of a turn.
+func standingOf(items []*item) []state.Event {
+	all := make([]state.Event, len(items))
+	for i, it := range items {
+		all[i] = state.Event{Index: it.index, Hash: it.hash, Record: it.event.Subject, Effect: stateformat.EffectOf(it.event)}
+	}
+	return withEffect(all)
+}
+
+// withEffect leaves out the events that are about no record.
+func withEffect(all []state.Event) []state.Event {
+	n := 0
+	for _, e := range all {
+		if e.Effect != stateformat.None {
+			all[n] = e
+			n++
+		}
+	}
+	return all[:n]
+}
+
+// errAnnounced says that the log has announced the state log.
+var errAnnounced = errors.New("the state log was announced before")
+
+// announceStateLog logs the key of the state log, unless the log has it.
+func (l *Ledger) announceStateLog(ctx context.Context) error {
+	key, err := publicKey(l.config.FS, l.folder.StateVerifierKey())
+	if err != nil {
+		return err
+	}
+	_, err = l.submit(ctx, &proposal{decide: func(s *life.State, _ moment) (events.ID, events.Data, error) {
+		if s.Head().StateLog != 0 {
+			return events.ID{}, nil, errAnnounced
+		}
+		return s.Head().Ledger, &events.StateLogOpened{PublicKey: key}, nil
+	}})
+	if err != nil && !errors.Is(err, errAnnounced) {
+		return fmt.Errorf("logging the key of the state log: %w", err)
+	}
+	return nil
+}
+
+// publicKey reads the Ed25519 key of a verifier key, in unpadded base64url.
+func publicKey(fsys disk.FS, name string) (string, error) {
+	text, err := disk.ReadFile(fsys, name)
+	if err != nil {
+		return "", fmt.Errorf("reading a verifier key: %w", err)
+	}
+	// name+hash+key, where key is one byte for Ed25519 and the key itself
+	// (golang.org/x/mod/sumdb/note); it was checked when it was loaded.
+	parts := strings.SplitN(strings.TrimSpace(string(text)), "+", 3)
+	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
+	if err != nil || len(raw) != 33 {
+		return "", fmt.Errorf("%s is no signed-note key", name)
+	}
+	return base64.RawURLEncoding.EncodeToString(raw[1:]), nil
+}
+
+// checkStateLog holds the key of the state log against the one that the log has
+// announced.
+func (l *Ledger) checkStateLog(ctx context.Context) error {
+	index := l.state().Head().StateLog
+	if index == 0 {
+		return nil
+	}
+	announced, err := l.announcedStateLog(ctx, index)
+	if err != nil {
+		return err
+	}
+	key, err := publicKey(l.config.FS, l.folder.StateVerifierKey())
+	if err != nil {
+		return err
+	}
+	if announced.PublicKey != key {
+		return fmt.Errorf("the key of the state log is not the one that event %d announced: %w", index, ErrOtherOrigin)
+	}
+	return nil
+}
+
+// announcedStateLog reads the event that announced the state log, and holds it
+// against the signed tree.
+func (l *Ledger) announcedStateLog(ctx context.Context, index uint64) (*events.StateLogOpened, error) {
+	leaf, err := l.provedLeaf(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := statement.Parse(leaf)
+	if err != nil {
+		return nil, fmt.Errorf("reading the announcement of the state log: %w", err)
+	}
+	announced, ok := parsed.Event.Data.(*events.StateLogOpened)
+	if !ok {
+		return nil, fmt.Errorf("event %d is not the announcement of the state log that it was; restore the event store from a backup", index)
+	}
+	return announced, nil
+}
+
+// provedLeaf returns a leaf that is in the signed tree.
+func (l *Ledger) provedLeaf(ctx context.Context, index uint64) ([]byte, error) {
+	at := l.log.Published().Checkpoint
+	leaf, err := l.log.Leaf(ctx, index)
+	if err != nil {
+		return nil, fmt.Errorf("reading an announcement of keys: %w", err)
+	}
+	var path []tlog.Hash
+	if path, err = l.log.InclusionProof(ctx, index, at.Size); err != nil {
+		return nil, fmt.Errorf("proving an announcement of keys: %w", err)
+	}
+	if err := at.CheckLeaf(index, proof.LeafHash(leaf), path); err != nil {
+		return nil, fmt.Errorf("event %d is not the one that was signed, restore the event store from a backup: %w", index, err)
+	}
+	return leaf, nil
+}

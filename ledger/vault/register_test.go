@@ -1,0 +1,183 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/events/store/disk/disktest"
+)
+
+func entryOf(generation uint64, slots ...slot) registered {
+	return registered{vaultID{9}, generation, 5, slots}
+}
+
+func destroyedOf(entries ...registered) (list []Destroyed) {
+	for _, e := range entries {
+		for _, s := range e.slots {
+			list = append(list, Destroyed{e.vault, e.generation, int64(s), s < e.own})
+		}
+	}
+	return list
+}
+
+// TestRegisterIsStrict cuts and alters a register at every byte: what a crash can have
+// left of the last entry is left out, anything else is refused.
+func TestRegisterIsStrict(t *testing.T) {
+	entries := []registered{entryOf(2, 3, 4, 5), entryOf(3, 9), entryOf(4, 7, 8)}
+	whole := []byte(registerMagic)
+	var ends []int
+	for _, e := range entries {
+		whole = e.append(whole)
+		ends = append(ends, len(whole))
+	}
+	read := func(b []byte) ([]Destroyed, error) {
+		fsys := disktest.New()
+		if err := disk.WriteFile(fsys, "r", b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return ReadRegister(fsys, "r")
+	}
+	for n := range len(whole) + 1 {
+		list, err := read(whole[:n])
+		whole := 0
+		for _, end := range ends {
+			if n >= end {
+				whole++
+			}
+		}
+		if n < len(registerMagic) {
+			wantErr(t, err, ErrRegister)
+		} else if err != nil || !slices.Equal(list, destroyedOf(entries[:whole]...)) {
+			t.Fatalf("cut to %d bytes: %v, %v", n, list, err)
+		}
+	}
+	for i := range whole {
+		b := bytes.Clone(whole)
+		b[i] ^= 0x20
+		list, err := read(b)
+		tornBody := i >= ends[1]+registerHead // of the last entry
+		if tornBody && (err != nil || !slices.Equal(list, destroyedOf(entries[:2]...))) || !tornBody && !errors.Is(err, ErrRegister) {
+			t.Fatalf("byte %d of %d altered: %v, %v", i, len(whole), list, err)
+		}
+	}
+	if list, err := read(append(bytes.Clone(whole), make([]byte, 700)...)); err != nil || len(list) != 6 {
+		t.Errorf("sectors that were not written: %v, %v", list, err)
+	}
+	_, err := ReadRegister(disktest.New(), "none")
+	wantErr(t, err, fs.ErrNotExist)
+}
+
+// TestFaultsOfRegister fails every call of an append and loses the power: what was
+// answered is there, whole, and appending goes on.
+func TestFaultsOfRegister(t *testing.T) {
+	many := make([]slot, 400)
+	for i := range many {
+		many[i] = slot(i + 1)
+	}
+	first, second, third := entryOf(2, 3), entryOf(3, many...), entryOf(4, 8)
+	for _, effect := range disktest.Effects {
+		for turn := range 4 * len(disktest.Losses) {
+			for n, done := 1, false; !done; n++ {
+				loss := disktest.Losses[turn%len(disktest.Losses)]
+				name := fmt.Sprintf("%s/%s/call%d/%d", effect, loss, n, turn)
+				fsys := disktest.New()
+				r := newRegister(fsys, "/secrets/register")
+				if err := errors.Join(disk.MakeDir(fsys, "/secrets", 0o700), r.append(first)); err != nil {
+					t.Fatal(err)
+				}
+				fsys.FailCall(n, effect)
+				err := r.append(second)
+				done = !fsys.Failed()
+				fsys.FailNone()
+				fsys.Crash(loss, rand.New(rand.NewPCG(uint64(n), uint64(turn))))
+				list, readErr := ReadRegister(fsys, r.path)
+				before, after := destroyedOf(first), destroyedOf(first, second)
+				if readErr != nil || !slices.Equal(list, after) && (err == nil || !slices.Equal(list, before)) {
+					t.Fatalf("%s: %d slots, %v; the append said %v", name, len(list), readErr, err)
+				}
+				if err := r.append(third); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				fsys.Crash(disktest.LoseAll, nil)
+				again, err := ReadRegister(fsys, r.path)
+				if err != nil || !slices.Equal(again, append(list, destroyedOf(third)...)) {
+					t.Fatalf("%s: after another append %d slots, %v", name, len(again), err)
+				}
+			}
+		}
+	}
+}
+
+func TestTrimRegister(t *testing.T) {
+	cfg := newConfig(t)
+	v := openVault(t, cfg)
+	if err := v.TrimRegister(ctx, 9); err != nil { // there is none yet
+		t.Fatal(err)
+	}
+	var ids []events.ID
+	for range 3 {
+		id := events.MustNewID()
+		mustPut(t, v, id, 1, nil)
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		if _, err := v.Destroy(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	generations := func() (list []uint64) {
+		all, err := ReadRegister(disk.OS{}, cfg.Register)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all {
+			if d.Vault != v.keys.tree.id || d.Inherited {
+				t.Errorf("%+v", d)
+			}
+			list = append(list, d.Generation)
+		}
+		return list
+	}
+	if got := generations(); !slices.Equal(got, []uint64{2, 3, 4}) {
+		t.Errorf("the register has generations %v", got)
+	}
+	if err := v.TrimRegister(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	if got := generations(); !slices.Equal(got, []uint64{4}) {
+		t.Errorf("the trimmed register has generations %v", got)
+	}
+	if err := (&register{fsys: disk.OS{}, path: cfg.Register}).append(entryOf(7, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDamagedRegister: a register that cannot be continued is an
+// error, which the operator can mend without opening the vault again.
+func TestDamagedRegister(t *testing.T) {
+	cfg := newConfig(t)
+	v := openVault(t, cfg)
+	id, other := events.MustNewID(), events.MustNewID()
+	mustPut(t, v, id, 1, nil)
+	mustPut(t, v, other, 1, nil)
+	if _, err := v.Destroy(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	restore := rewrite(t, cfg.Register, func(b []byte) []byte { b[20] ^= 1; return b })
+	_, err := v.Destroy(ctx, other)
+	wantErr(t, err, ErrRegister)
+	_, err = v.Get(ctx, other, 1)
+	wantErr(t, err, ErrDestroyed)
+	restore()
+	if _, err := v.Destroy(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+	wantRoots(t, cfg.Custody, 1)
+}
