@@ -139,12 +139,21 @@ func backupConfig(f Folder, c Config, k *keys, vkey, origin string, in custody.C
 }
 
 // openBackups comes once the vault is open.
-func (l *Ledger) openBackups() error {
+func (l *Ledger) openBackups(ctx context.Context) error {
 	vkey, err := disk.ReadFile(l.config.FS, l.folder.VerifierKey())
 	if err != nil {
 		return fmt.Errorf("reading the log's verifier key: %w", err)
 	}
-	l.backups = backup.New(backupConfig(l.folder, l.config, l.keys, strings.TrimSpace(string(vkey)), l.origin, l.custody))
+	c := backupConfig(l.folder, l.config, l.keys, strings.TrimSpace(string(vkey)), l.origin, l.custody)
+	if l.custody.Kind() == custody.Token {
+		without := l.config
+		without.Token = Token{}
+		if l.elsewhere, err = openCustody(ctx, l.folder, without); err != nil {
+			return err
+		}
+		c.Elsewhere = l.elsewhere
+	}
+	l.backups = backup.New(c)
 	return nil
 }
 

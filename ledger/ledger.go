@@ -130,6 +130,8 @@ type Ledger struct {
 	vault   *vault.Vault
 	custody custody.Custody // of the vault's root key, and of those of backups' epochs
 	backups *backup.Backups
+	// elsewhere has keys of epochs from before the ledger moved to its custody; or nil.
+	elsewhere custody.Custody
 
 	standing *state.State // where every record stands; the commit stage's, but for reading
 	serving  atomic.Bool  // the stages run
@@ -248,8 +250,10 @@ func (l *Ledger) closeParts() error {
 	if l.vault != nil {
 		errs = append(errs, l.vault.Close())
 	}
-	if l.custody != nil {
-		errs = append(errs, l.custody.Close())
+	for _, c := range []custody.Custody{l.custody, l.elsewhere} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
 	}
 	if l.log != nil {
 		errs = append(errs, l.log.Close())

@@ -143,7 +143,7 @@ func (l *Ledger) openVault(ctx context.Context) (err error) {
 	if l.vault, err = vault.Open(ctx, vaultConfig(l.folder, l.config, l.custody)); err != nil {
 		return fmt.Errorf("opening the vault: %w", err)
 	}
-	return l.openBackups()
+	return l.openBackups(ctx)
 }
 
 func storeConfig(f Folder, c Config, signed uint64) segment.Config {

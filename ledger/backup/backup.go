@@ -71,11 +71,14 @@ type Config struct {
 	// that must be able to die: those are not backed up.
 	Secrets string
 	Dies    func(name string) bool
-	Custody custody.Custody
-	FS      disk.FS
-	Clock   func() time.Time
-	Random  io.Reader
-	Logger  *slog.Logger
+	// Custody is where keys of epochs are made. Elsewhere is one in which there may be
+	// keys of earlier ones, or nil.
+	Custody   custody.Custody
+	Elsewhere custody.Custody
+	FS        disk.FS
+	Clock     func() time.Time
+	Random    io.Reader
+	Logger    *slog.Logger
 }
 
 func (c *Config) now() time.Time { return c.Clock().UTC().Truncate(time.Second) }

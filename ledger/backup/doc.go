@@ -68,7 +68,9 @@
 // that has it when that is seen next. Which epochs there are, and which media have them, is
 // in backup-epochs in the folder of the secrets. Until a medium was seen again, whoever has
 // it and an identity has the epoch's key still (key.age): 'medledger backup status' lists
-// it. With a token as custody there is no such copy.
+// it. With a token as custody there is no such copy. A ledger that moves to another custody
+// begins an epoch there with its next backup; the keys of the epochs before stay where they
+// are, until their day, on which they are destroyed there.
 //
 // What a crash leaves:
 //

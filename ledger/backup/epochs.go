@@ -19,6 +19,8 @@ type Epoch struct {
 	Made    time.Time `json:"made"`
 	Closes  time.Time `json:"closes"`  // when the next one is made
 	Retires time.Time `json:"retires"` // when its key is destroyed
+	// Custody is where its key is: the ledger may have moved to another custody since.
+	Custody custody.Kind `json:"custody"`
 	// Retired says that its key was destroyed here. The epoch is remembered for as
 	// long as media may have its snapshot.
 	Retired bool `json:"retired"`
@@ -152,16 +154,23 @@ func (e *epochs) find(number uint64) *Epoch {
 }
 
 // current returns the epoch whose snapshots are taken now, and makes one if the last has
-// closed. Crash after its key was made: a key that nothing was sealed with, which the
+// closed, or has its key in another custody than the ledger has now. Crash after its key was made: a key that nothing was sealed with, which the
 // next call destroys. Crash after the epochs were written: the epoch.
 func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error) {
 	now := c.now()
 	if n := len(e.Epochs); n > 0 {
-		if last := &e.Epochs[n-1]; !last.Retired && now.Before(last.Closes) {
+		last := &e.Epochs[n-1]
+		there, err := c.keysInCustody(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !last.Retired && now.Before(last.Closes) && last.Custody == c.Custody.Kind() && there[last.key()] {
 			return last, nil
 		}
 	}
-	epoch := Epoch{Number: e.Last + 1, Made: now, Closes: now.Add(p.Epoch), Retires: now.Add(p.Keep), Media: []string{}}
+	epoch := Epoch{
+		Number: e.Last + 1, Made: now, Closes: now.Add(p.Epoch), Retires: now.Add(p.Keep), Custody: c.Custody.Kind(), Media: []string{},
+	}
 	err := c.Custody.Create(ctx, epoch.key())
 	if errors.Is(err, custody.ErrExists) {
 		// Of a key that is in no list nothing is known: it must not be used.
@@ -186,7 +195,11 @@ func (c *Config) retire(ctx context.Context, e *epochs) error {
 		if epoch.Retired || c.now().Before(epoch.Retires) {
 			continue
 		}
-		if err := c.Custody.Destroy(ctx, epoch.key()); err != nil {
+		in, err := c.custodyOf(epoch)
+		if err == nil {
+			err = in.Destroy(ctx, epoch.key())
+		}
+		if err != nil {
 			return fmt.Errorf("destroying the key of epoch %d: %w", epoch.Number, err)
 		}
 		epoch.Retired = true
@@ -196,6 +209,16 @@ func (c *Config) retire(ctx context.Context, e *epochs) error {
 		c.Logger.Info("an epoch of the backups was retired: nothing can be restored from it", "epoch", epoch.Number)
 	}
 	return c.forget(e)
+}
+
+// custodyOf is where an epoch's key is.
+func (c *Config) custodyOf(e *Epoch) (custody.Custody, error) {
+	for _, in := range []custody.Custody{c.Custody, c.Elsewhere} {
+		if in != nil && in.Kind() == e.Custody {
+			return in, nil
+		}
+	}
+	return nil, fmt.Errorf("it is in a custody %q, which the ledger has no longer; move the ledger there and back again: %w", e.Custody, custody.ErrUnavailable)
 }
 
 // forget drops the retired epochs that no medium has any more.

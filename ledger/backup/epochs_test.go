@@ -262,3 +262,43 @@ func TestSecretsFollow(t *testing.T) {
 	h.must(err)
 	h.must(k.ImportKeys(t.Context(), second))
 }
+
+// token is a box that gives nothing away.
+type token struct{ custody.Custody }
+
+func (token) Kind() custody.Kind { return custody.Token }
+
+// TestMovedCustody moves the ledger to a token: the next backup begins an epoch there, of
+// which no copy of the key is on the key side; the keys of those before die in the folder,
+// on their day; and what is in a token that is there no longer is said.
+func TestMovedCustody(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	moved := h.config
+	in := &box{keys: map[string][]byte{}}
+	moved.Custody, moved.Elsewhere = token{in}, h.box
+	h.source.custody, h.Backups = moved.Custody, New(moved)
+	if r := h.run(); r.Epoch != 2 {
+		t.Errorf("the epoch after the move: %+v", r)
+	}
+	if _, err := h.fsys.Stat("keys/epoch-0002/key.age"); err == nil {
+		t.Error("a token's key is on the key side")
+	}
+	k, err := OpenKeySide(h.elsewhere(), keysDir)
+	h.must(err)
+	if err := k.ImportKeys(t.Context(), h.identity); !errors.Is(err, custody.ErrNoKey) {
+		t.Errorf("restored without the token: %v", err)
+	}
+	h.now = h.now.Add(35 * day)
+	back := h.config
+	h.source.custody, h.Backups = back.Custody, New(back)
+	if err := h.Retire(t.Context()); !errors.Is(err, custody.ErrUnavailable) {
+		t.Errorf("the token is away: %v", err)
+	}
+	h.Backups = New(moved)
+	h.must(h.Retire(t.Context()))
+	if len(h.box.keys)+len(in.keys) != 0 {
+		t.Errorf("keys are left: %v, %v", h.box.keys, in.keys)
+	}
+}

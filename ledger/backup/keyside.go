@@ -15,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/medledger/medledger/events/store/disk"
+	"github.com/medledger/medledger/ledger/custody"
 )
 
 const (
@@ -37,18 +38,19 @@ type medium struct {
 
 // manifest says what an epoch's folder has.
 type manifest struct {
-	Format     int       `json:"format"`
-	Origin     string    `json:"origin"`
-	Key        string    `json:"key"`
-	Number     uint64    `json:"number"`
-	Made       time.Time `json:"made"`
-	Closes     time.Time `json:"closes"`
-	Retires    time.Time `json:"retires"`
-	Recipients string    `json:"recipients"` // of key.age; "" if there is none
-	Snapshot   Snapshot  `json:"snapshot"`
-	Tree       string    `json:"tree"`       // the file of the tree
-	SHA256     string    `json:"sha256"`     // of that
-	Checkpoint []byte    `json:"checkpoint"` // the log's, signed, as in the data side of the same run
+	Format     int          `json:"format"`
+	Origin     string       `json:"origin"`
+	Key        string       `json:"key"`
+	Number     uint64       `json:"number"`
+	Made       time.Time    `json:"made"`
+	Closes     time.Time    `json:"closes"`
+	Retires    time.Time    `json:"retires"`
+	Custody    custody.Kind `json:"custody"`    // where its key is
+	Recipients string       `json:"recipients"` // of key.age; "" if there is none
+	Snapshot   Snapshot     `json:"snapshot"`
+	Tree       string       `json:"tree"`       // the file of the tree
+	SHA256     string       `json:"sha256"`     // of that
+	Checkpoint []byte       `json:"checkpoint"` // the log's, signed, as in the data side of the same run
 }
 
 // keySide is a folder of epochs.
@@ -165,6 +167,7 @@ func (k keySide) snapshot(ctx context.Context, c *Config, src Source, e *Epoch, 
 	}
 	next := manifest{
 		Format: mediumFormat, Origin: c.Origin, Key: c.VerifierKey, Number: e.Number, Made: e.Made, Closes: e.Closes, Retires: e.Retires,
+		Custody:    e.Custody,
 		Recipients: before.Recipients, Checkpoint: checkpoint,
 	}
 	if next.Recipients, err = k.putKey(ctx, c, e, p, recipients, before.Recipients); err != nil {

@@ -179,7 +179,7 @@ func (k *KeySide) Adopt(ctx context.Context) error {
 		}
 		e.Last = f.Number
 		e.Epochs = append(e.Epochs, Epoch{
-			Number: f.Number, Made: f.Made, Closes: f.Closes, Retires: f.Retires, Retired: !there[epochKey(f.Number)],
+			Number: f.Number, Made: f.Made, Closes: f.Closes, Retires: f.Retires, Custody: k.c.Custody.Kind(), Retired: !there[epochKey(f.Number)],
 			Media: []string{m.ID}, Snapshot: &f.Snapshot,
 		})
 		e.Run = &Run{Time: f.Snapshot.Time, Size: f.Snapshot.Size, Epoch: f.Number}
