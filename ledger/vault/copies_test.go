@@ -301,6 +301,13 @@ func (e *estateOfCopies) judgeCopy(t *testing.T, dead events.ID) {
 		wantRefused(t, cfg, "from before a destruction")
 	}
 	wantRoots(t, cfg.Custody, 1)
+	// Nor with both: its own root key from an image, beside the present one.
+	both := filepath.Join(t.TempDir(), "both")
+	copyFolder(t, e.custody, both)
+	copyFolder(t, custodyDir(e.cfg), both)
+	cfg.Custody = openCustody(t, disk.OS{}, both)
+	wantRefused(t, cfg, "it is an old copy")
+	wantRoots(t, cfg.Custody, 2)
 	cfg.Custody = openCustody(t, disk.OS{}, e.custody)
 	cfg.Register = ""
 	v := openVault(t, cfg)
