@@ -252,20 +252,18 @@ func TestExport(t *testing.T) {
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 	// The secrets stay at home.
-	keys, err := filepath.Glob(filepath.Join(dir+".custody", "keys", "*.key"))
-	if err != nil || len(keys) == 0 {
-		t.Fatalf("keys %v, %v", keys, err)
+	roots, err := filepath.Glob(filepath.Join(dir+".custody", "keys", "*"))
+	if err != nil || len(roots) != 1 {
+		t.Fatalf("root keys: %v, %v", roots, err)
 	}
-	for _, name := range []string{"log.key", "state.key", "commands.key"} {
-		keys = append(keys, filepath.Join(dir+".custody", name))
-	}
-	for _, key := range keys {
-		secret, err := os.ReadFile(key)
+	for _, name := range append(roots, filepath.Join(dir+".custody", "log.key"),
+		filepath.Join(dir+".custody", "state.key"), filepath.Join(dir+".custody", "commands.key")) {
+		secret, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if bytes.Contains(first, bytes.TrimSpace(secret)) {
-			t.Errorf("%s is in the export", filepath.Base(key))
+			t.Errorf("%s is in the export", filepath.Base(name))
 		}
 	}
 }
