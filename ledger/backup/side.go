@@ -109,7 +109,7 @@ type output struct {
 const (
 	temporary = ".tmp"
 	// stepSize is how much is written between two rests.
-	stepSize = 512 << 10
+	stepSize = 128 << 10
 )
 
 func create(fsys disk.FS, path string) (*output, error) {

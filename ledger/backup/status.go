@@ -41,11 +41,10 @@ type EpochStatus struct {
 // tardy is how many times Every may pass before a backup is overdue.
 const tardy = 2
 
-// Status looks at a plan's data side, if it names one, and at the epochs.
+// Status looks at a plan's data side, if it names one, and at the epochs. It does not wait
+// for a backup that is being taken.
 func (b *Backups) Status(ctx context.Context, src Source, p Plan) (*Status, error) {
 	p = p.scheduled()
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	c := &b.c
 	e, err := c.loadEpochs(ctx)
 	if err != nil {

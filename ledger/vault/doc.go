@@ -260,9 +260,10 @@
 //
 // # Backup
 //
-// A backup has two sides. That of contents (Backup) has the folders segments and large,
-// with the same files, and a file rows, with rows but no keys. That of keys
-// (BackupKeys) is one stream, of all nodes as they are at one moment. Both have entries:
+// A backup has two sides. That of contents is increments (increment.go has their format),
+// which an Unpacker makes a folder of, with the folders segments and large, with the same
+// files, and a file rows, with rows but no keys. That of keys (BackupKeys) is one stream,
+// of all nodes as they are at one moment. Both have entries:
 //
 //	rows:  "MLVBAK" || 0x00 || 0x02 || entries
 //	keys:  "MLVKEY" || 0x00 || 0x01 || entries
