@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -88,7 +89,13 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the event store: %w", err)
 	}
-	if err := l.openState(ctx); err != nil {
+	// Two large files are read, each on a core.
+	var reading sync.WaitGroup
+	var stateErr, standingErr error
+	reading.Go(func() { standingErr = l.openStanding(ctx) })
+	reading.Go(func() { stateErr = l.openState(ctx) })
+	reading.Wait()
+	if err := errors.Join(stateErr, standingErr); err != nil {
 		return err
 	}
 	log := logConfig(l.folder, l.config, l.keys, l.store)
@@ -101,7 +108,7 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if l.log, err = tlog.Open(ctx, log); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	if err := l.openStanding(ctx); err != nil {
+	if err := l.catchUpStanding(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(l.checkAnnouncements(ctx), l.checkStateLog(ctx)); err != nil {

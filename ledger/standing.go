@@ -19,8 +19,7 @@ import (
 	"github.com/medledger/medledger/verifier/statement"
 )
 
-// openStanding opens the map of where every record stands and its log, and brings
-// both to the end of the log, which it then brings to the end of the store.
+// openStanding opens the map of where every record stands, and its log.
 func (l *Ledger) openStanding(ctx context.Context) (err error) {
 	c := state.Config{
 		Dir: l.folder.State(), Signer: l.keys.state, Verifier: l.keys.stateVerifier, Key: l.keys.mapKey(),
@@ -31,9 +30,12 @@ func (l *Ledger) openStanding(ctx context.Context) (err error) {
 	} else {
 		l.standing, err = state.Open(ctx, c)
 	}
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// catchUpStanding brings both to the end of the log, which it then brings to the end of
+// the store.
+func (l *Ledger) catchUpStanding(ctx context.Context) error {
 	published := l.log.Published().Checkpoint
 	if _, any := l.standing.Last(); !any && l.state().Head().StateLog != 0 {
 		// One that began anew would be a second history under the same key.

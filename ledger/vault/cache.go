@@ -6,8 +6,8 @@ import (
 	"github.com/medledger/medledger/events"
 )
 
-// cachedKeys bounds the cache. They take about 200 bytes each, 13 MB in all.
-const cachedKeys = 65536
+// cachedKeys bounds the cache. They take about 200 bytes each, 3 MB in all.
+const cachedKeys = 16384
 
 // keyCache holds unwrapped keys of versions lately read. It gives out copies,
 // and wipes what it drops.
