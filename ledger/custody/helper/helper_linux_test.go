@@ -123,7 +123,12 @@ func TestServe(t *testing.T) {
 // made twice, none is there after its destruction.
 func TestKilled(t *testing.T) {
 	h := softhsm.New(t).Serve(t, binary(t))
-	c := h.Dial(t)
+	// A helper that is killed all the time takes more patience than one that crashed.
+	c, err := token.Dial(t.Context(), token.Config{Socket: h.Socket, Patience: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	if err := c.Create(t.Context(), "kept"); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +162,7 @@ func TestKilled(t *testing.T) {
 		kills = 300
 	}
 	for i := range kills {
-		time.Sleep(time.Duration(i*7%31) * time.Millisecond)
+		time.Sleep(time.Duration(i*7%61) * time.Millisecond)
 		h.Kill(t)
 		h.Start(t)
 	}
