@@ -36,8 +36,9 @@ If it is interrupted, the same command goes on where it stopped.
 
 D/log.vkey is the key with which others verify the log: publish it.
 D/admin.token is the first administrator's token: move it to where it is safe.
-The folder of the secrets holds the keys: keep a copy of it safe, apart from
-those of the data folder, which has none.
+The folder of the secrets holds the keys, the data folder none. Copy the secrets
+nowhere by hand: a copy could bring back what is destroyed later. 'medledger
+backup' keeps what a restore needs.
 
 Example:
 

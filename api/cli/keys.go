@@ -43,7 +43,7 @@ Usage:
 Flags:
 
   --dir D         the ledger's data folder; no server may be running on it
-  --custody C     the folder of its secrets (default D.custody); copy it again
+  --custody C     the folder of its secrets (default D.custody)
   --config FILE   read these from a file, as serve does
 
 Example:

@@ -382,6 +382,13 @@ func (e *estateOfCopies) judgeImage(t *testing.T, dead events.ID) {
 	t.Helper()
 	cfg := e.cfg
 	cfg.Dir = e.copy
+	// Nor with both: its own root key from an image, beside the present one.
+	both := filepath.Join(t.TempDir(), "both")
+	copyFolder(t, e.custody, both)
+	copyFolder(t, custodyDir(e.cfg), both)
+	cfg.Custody = openCustody(t, disk.OS{}, both)
+	wantRefused(t, cfg, "it is an old copy")
+	wantRoots(t, cfg.Custody, 2)
 	cfg.Custody = openCustody(t, disk.OS{}, e.custody)
 	cfg.Register = ""
 	v := openVault(t, cfg)

@@ -76,7 +76,7 @@ func TestFaultsOfMove(t *testing.T) {
 				})
 			})
 		}
-		for n, done := 1, false; !done; n++ {
+		for n, done := 1, false; !done && !t.Failed(); n++ {
 			t.Run(fmt.Sprintf("call%d/after=%v", n, after), func(t *testing.T) {
 				// The odd calls are the former custody's, the even ones the other's.
 				var broken *faultyCustody

@@ -272,7 +272,7 @@ func (t *tree) retire(ctx context.Context, in custody.Custody, former bool) erro
 // truncate truncates the write-ahead log. That somebody reads it is no error:
 // nothing depends on it.
 func (t *tree) truncate(ctx context.Context) error {
-	if _, err := t.conn.ExecContext(ctx, "PRAGMA busy_timeout = 200"); err != nil {
+	if _, err := t.conn.ExecContext(ctx, "PRAGMA busy_timeout = 50"); err != nil {
 		return err
 	}
 	busy, err := checkpoint(ctx, t.conn)

@@ -276,7 +276,7 @@ func TestFaultsOfSwap(t *testing.T) {
 // opening after it.
 func TestFaultsOfSwapCustody(t *testing.T) {
 	for _, after := range []bool{false, true} {
-		for n, done := 1, false; !done; n++ {
+		for n, done := 1, false; !done && !t.Failed(); n++ {
 			t.Run(fmt.Sprintf("call%d/after=%v", n, after), func(t *testing.T) {
 				s, v := newSwapStory(t, 2)
 				s.custody.fail(n, after)
@@ -287,7 +287,7 @@ func TestFaultsOfSwapCustody(t *testing.T) {
 				s.run(v, n)
 			})
 		}
-		for n, done := 1, false; !done; n++ {
+		for n, done := 1, false; !done && !t.Failed(); n++ {
 			t.Run(fmt.Sprintf("opening/call%d/after=%v", n, after), func(t *testing.T) {
 				s, v := newSwapStory(t, 2)
 				s.fault = func(at step, isAfter bool) error {
@@ -323,7 +323,7 @@ func TestFaultsOfSwapCustody(t *testing.T) {
 // the register, in a destruction.
 func TestFaultsOfSwapFiles(t *testing.T) {
 	for e, effect := range disktest.Effects {
-		for n, done := 1, false; !done; n++ {
+		for n, done := 1, false; !done && !t.Failed(); n++ {
 			if !long() && n%len(disktest.Effects) != e && n > 3 {
 				continue
 			}
