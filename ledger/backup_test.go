@@ -447,3 +447,39 @@ func (c *clinic) interrupted(t *testing.T, b *sides, every int, there bool) {
 		t.Error(err)
 	}
 }
+
+// TestRestoreIntoGivenFolders: folders that are there and empty, as a service manager makes
+// them, are filled; of a restoration that fails nothing is left in them.
+func TestRestoreIntoGivenFolders(t *testing.T) {
+	c := newClinic(t)
+	record := c.record("content")
+	b := newSides(t)
+	c.backUp(b)
+	config, dir := c.config, t.TempDir()
+	config.Dir, config.Custody = filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
+	for _, folder := range []string{config.Dir, config.Custody} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad := b.copied(t)
+	if err := alter(tree(t, bad)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Restore(t.Context(), config, bad.from(ledger.Restoration{NothingNewer: true})); err == nil {
+		t.Error("an altered tree was restored")
+	}
+	secrets, err := filepath.Glob(filepath.Join(config.Custody, "*.key"))
+	if err != nil || len(secrets) != 0 {
+		t.Errorf("secrets are left: %v, %v", secrets, err)
+	}
+	if _, err := ledger.Restore(t.Context(), config, b.from(ledger.Restoration{NothingNewer: true})); err != nil {
+		t.Fatal(err)
+	}
+	c.close()
+	c.config = config
+	c.reopen()
+	if got := string(c.content(record)); got != "content" {
+		t.Errorf("the record reads %q", got)
+	}
+}

@@ -260,7 +260,7 @@ func (b *restorer) goOn(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := b.count(ctx, l); err != nil {
+	if err := errors.Join(b.agree(ctx, l), b.count(ctx, l)); err != nil {
 		return err
 	}
 	_, err = l.submit(ctx, &proposal{decide: func(s *life.State, now moment) (events.ID, events.Data, error) {
@@ -316,6 +316,27 @@ func (b *restorer) audit(ctx context.Context) (err error) {
 	}
 	b.result = &Restored{
 		Origin: b.verifier.Name(), Size: report.Checkpoint.Size, Root: report.Checkpoint.Root.String(), Increments: b.chain.Increments(), Lost: b.lost,
+	}
+	return nil
+}
+
+// agree makes sure that the log goes on from what the key side knows of it, also if
+// another checkpoint was given.
+func (b *restorer) agree(ctx context.Context, l *Ledger) error {
+	known, err := proof.VerifyCheckpoint(b.keySide.Checkpoint(), b.verifier)
+	if err != nil {
+		return fmt.Errorf("the checkpoint on the key side: %w", err)
+	}
+	now := l.log.Published().Checkpoint
+	if known.Size > now.Size {
+		return nil // and it was said that these events may be lost
+	}
+	hashes, err := l.log.ConsistencyProof(ctx, known.Size, now.Size)
+	if err != nil {
+		return err
+	}
+	if err := proof.VerifyConsistency(known, now, hashes); err != nil {
+		return fmt.Errorf("the key side has a checkpoint of %d events of another history: %w: %w", known.Size, ErrWouldFork, err)
 	}
 	return nil
 }

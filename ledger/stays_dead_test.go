@@ -237,3 +237,52 @@ func TestVerifyBackup(t *testing.T) {
 		t.Errorf("what lay there is gone: %v", err)
 	}
 }
+
+// TestSidesOfTwoHistories has a ledger go on in two ways from one moment, as no ledger may:
+// the data side of one with the key side of the other is refused, also if a checkpoint was
+// given that the data side agrees with.
+func TestSidesOfTwoHistories(t *testing.T) {
+	c := newClinic(t)
+	c.record("common")
+	one, two := newSides(t), newSides(t)
+	two.plan.Recipients, two.identity = one.plan.Recipients, one.identity
+	c.close()
+	fork := c.config
+	fork.Dir = filepath.Join(t.TempDir(), "fork")
+	for from, to := range map[string]string{c.config.Dir: fork.Dir, c.config.Secrets(): fork.Secrets()} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+		err := filepath.WalkDir(to, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				return os.Chmod(path, 0o700)
+			} else if err == nil {
+				return os.Chmod(path, 0o600)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	original := c.config
+	c.reopen()
+	c.record("one")
+	c.record("two")
+	c.backUp(one)
+	c.close()
+	c.config = fork
+	c.reopen()
+	c.record("another")
+	for range 4 {
+		c.register(ledger.Registration{Role: events.RoleNurse})
+	}
+	c.backUp(two)
+	kept := c.checkpoint()
+	for _, r := range []ledger.Restoration{{Kept: kept}, {NothingNewer: true}, {Kept: kept, LoseEvents: true}} {
+		c.refusedOrNot("the sides of two histories", mixed(two, one), r, ledger.ErrWouldFork)
+	}
+	c.close()
+	c.config = original
+	c.reopen()
+}

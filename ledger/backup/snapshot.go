@@ -90,7 +90,8 @@ func (k *KeySide) Checkpoint() []byte { return k.newest().Checkpoint }
 func (k *KeySide) Key() string { return epochKey(k.newest().Number) }
 
 // ImportKeys takes the epochs' keys into custody that are not there. It can be repeated.
-// An epoch whose day has come is left out: its key should be nowhere by now.
+// Of earlier epochs than the newest those are left out whose day has come, for their keys
+// should be nowhere by now, and those whose keys cannot be had.
 func (k *KeySide) ImportKeys(ctx context.Context, identities []age.Identity) error {
 	there, err := k.c.keysInCustody(ctx)
 	if err != nil {
@@ -108,7 +109,10 @@ func (k *KeySide) ImportKeys(ctx context.Context, identities []age.Identity) err
 			continue
 		}
 		if err := k.importKey(ctx, m, identities); err != nil {
-			return err
+			if m == k.newest() || !errors.Is(err, custody.ErrNoKey) {
+				return err
+			}
+			k.c.Logger.Info("an earlier epoch is given up", "epoch", m.Number, "cause", err)
 		}
 	}
 	return nil
@@ -116,7 +120,10 @@ func (k *KeySide) ImportKeys(ctx context.Context, identities []age.Identity) err
 
 func (k *KeySide) importKey(ctx context.Context, m *manifest, identities []age.Identity) error {
 	to, ok := k.c.Custody.(Exporter)
-	if !ok || m.Recipients == "" {
+	if !ok && m.Recipients != "" {
+		return fmt.Errorf("the key of epoch %d is on the key side, and no token takes keys; restore with custody in a folder, and move to the token then: %w", m.Number, custody.ErrNoKey)
+	}
+	if m.Recipients == "" {
 		return fmt.Errorf("the key of epoch %d is in the token that it was made in, and not here; restore with that token: %w", m.Number, custody.ErrNoKey)
 	}
 	key, err := readSealed(k.c.FS, k.side.path(epochKey(m.Number), keyFile), identities)

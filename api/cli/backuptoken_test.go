@@ -1,0 +1,62 @@
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody/custodytest/softhsm"
+)
+
+// TestBackupWithToken backs a ledger up whose root key is in a real token. The epochs' keys
+// are there too and on no medium: without the token nothing is restored, with it everything
+// but what was destroyed.
+func TestBackupWithToken(t *testing.T) {
+	dir, b := newLedger(t), newBackups(t)
+	run := join([]string{"backup", "run", "--dir", dir}, b.to())
+	succeed(t, run...) // an epoch in the folder
+	token := softhsm.Start(t)
+	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", token.Socket)
+	succeed(t, "vault", "move", "--dir", dir, "--to", "token")
+	p := serve(t, dir)
+	admin := administrator(t, p, dir)
+	_, gone := originate(t, admin, "to be destroyed")
+	doctor, kept := originate(t, admin, "kept")
+	if r := succeed(t, run...); field(t, r.out, "epoch") != "2" {
+		t.Errorf("backup printed %s", r.out)
+	}
+	if custody := destroyed(t, doctor, admin, gone); custody != events.CustodyToken {
+		t.Errorf("the event says custody %q", custody)
+	}
+	succeed(t, run...)
+	checkpoint := filepath.Join(t.TempDir(), "checkpoint")
+	_, note := get(t, p.url+"/log/checkpoint")
+	if err := os.WriteFile(checkpoint, note, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.stop(t, syscall.SIGTERM)
+	if keys, err := filepath.Glob(filepath.Join(b.keys, "*", "key.age")); err != nil || len(keys) != 1 {
+		t.Errorf("keys of epochs on the key side: %v, %v", keys, err)
+	}
+
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	restore := join([]string{"restore", "--dir", elsewhere, "--checkpoint", checkpoint}, b.from())
+	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", "")
+	refuse(t, 1, "restore with that token", restore...)
+	refuse(t, 1, "restore with that token", join([]string{"backup", "verify", "--scratch", filepath.Join(t.TempDir(), "s")}, b.from())...)
+	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", token.Socket)
+	succeed(t, restore...)
+	p = serve(t, elsewhere)
+	doctor.URL = p.url
+	if got := contentOf(t, doctor, kept); got != "kept" {
+		t.Errorf("a record from before is %q", got)
+	}
+	if c, err := doctor.Content(t.Context(), gone, 0, events.PurposeTreatment); err == nil {
+		c.Body.Close()
+		t.Error("what was destroyed is read")
+	}
+	succeed(t, join([]string{"backup", "run", "--dir", elsewhere}, b.to())...)
+	p.stop(t, syscall.SIGTERM)
+}
