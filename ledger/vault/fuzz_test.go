@@ -310,3 +310,42 @@ func FuzzBackup(f *testing.F) {
 		}
 	})
 }
+
+// FuzzBackupKeys is FuzzBackup for the side of the keys.
+func FuzzBackupKeys(f *testing.F) {
+	var b bytes.Buffer
+	w, err := newEntryWriter(&b, keysFormat)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, e := range []entry{
+		{kind: entryTree, vaults: []vaultID{{1}}, number: 7, slot: 8, tree: treeShape{4, 1, "epoch-1"}, bytes: make([]byte, 61)},
+		{kind: entryNode, bytes: make([]byte, 4*keySize+sealOverhead)},
+	} {
+		if err := w.write(e); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := w.end(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add(b.Bytes()[:b.Len()-1])
+	f.Add([]byte(keysFormat.magic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var again bytes.Buffer
+		w, err := newEntryWriter(&again, keysFormat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := readEntries(bytes.NewReader(b), keysFormat, w.write); err != nil {
+			if !errors.Is(err, ErrBackup) {
+				t.Error(err)
+			}
+			return
+		}
+		if err := w.end(); err != nil || !bytes.Equal(again.Bytes(), b) {
+			t.Errorf("%x became %x, %v", b, again.Bytes(), err)
+		}
+	})
+}

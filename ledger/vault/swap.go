@@ -70,9 +70,13 @@ func (t *tree) swap(ctx context.Context, doomed []doomedSlot, to custody.Custody
 	}
 	// Crash before: that root key. Crash after: staged nodes too.
 	if err := t.hook.do(stepStage, func() error { return s.transaction(ctx, s.stage) }); err != nil {
-		return fmt.Errorf("writing the new key tree: %w: %w", errUnsure, err)
+		return fmt.Errorf("writing the new key tree: %w", err)
 	}
-	if err := t.hook.do(stepVerify, func() error { return s.verify(ctx) }); err != nil {
+	err = t.hook.do(stepVerify, func() error { return s.verify(ctx) })
+	if errors.Is(err, custody.ErrUnavailable) {
+		return err
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnverified, err)
 	}
 	// The register comes before the generation counts: after that nobody would know
@@ -103,20 +107,22 @@ type swap struct {
 	renewed []nodeID
 }
 
-// transaction calls f in a transaction of its own and commits it.
+// transaction calls f in a transaction of its own and commits it. If that fails it
+// answers errUnsure; if f does, nothing has happened.
 func (s *swap) transaction(ctx context.Context, f func(context.Context) error) error {
 	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	err := f(ctx)
-	if err == nil {
-		_, err = s.conn.ExecContext(ctx, "COMMIT")
+	if err := f(ctx); err != nil {
+		_, rollbackErr := s.conn.ExecContext(ctx, "ROLLBACK")
+		return errors.Join(err, rollbackErr)
 	}
-	if err != nil {
-		// If COMMIT took effect there is nothing to roll back.
+	if _, err := s.conn.ExecContext(ctx, "COMMIT"); err != nil {
+		// If it took effect there is nothing to roll back.
 		_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
+		return fmt.Errorf("%w: %w", errUnsure, err)
 	}
-	return err
+	return nil
 }
 
 // edit is a change of a node's child: another key for it, or zeros.
