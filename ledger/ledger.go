@@ -134,6 +134,7 @@ type Ledger struct {
 	elsewhere custody.Custody
 
 	standing *state.State // where every record stands; the commit stage's, but for reading
+	shown    uint64       // size of the checkpoint that the folder showed when it was opened
 	serving  atomic.Bool  // the stages run
 
 	// The decide stage writes under stateMu; everybody may read under it. The

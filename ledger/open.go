@@ -98,6 +98,9 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if err := errors.Join(stateErr, standingErr); err != nil {
 		return err
 	}
+	if l.shown, err = tlog.LastShown(l.config.FS, l.folder.Log(), l.keys.verifier); err != nil {
+		return fmt.Errorf("reading the checkpoint that was shown last: %w", err)
+	}
 	log := logConfig(l.folder, l.config, l.keys, l.store)
 	log.Behind, log.Alongside = true, l.alongside
 	if l.opening == rebuilding {

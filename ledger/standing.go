@@ -37,9 +37,13 @@ func (l *Ledger) openStanding(ctx context.Context) (err error) {
 // the store.
 func (l *Ledger) catchUpStanding(ctx context.Context) error {
 	published := l.log.Published().Checkpoint
-	if _, any := l.standing.Last(); !any && l.state().Head().StateLog != 0 {
-		// One that began anew would be a second history under the same key.
-		return fmt.Errorf("the log announced a state log, and it is empty: %w", state.ErrLost)
+	// A log's checkpoint is shown after its leaf is durable, so that one which lacks its
+	// leaf tells of leaves that are lost: a state log that went on without them would be
+	// a second history under the same key.
+	last, any := l.standing.Last()
+	announced := l.state().Head().StateLog != 0
+	if announced && (!any || last.Size < l.shown) {
+		return fmt.Errorf("its last leaf is of %d events, a checkpoint of %d was shown: %w", last.Size, l.shown, state.ErrLost)
 	}
 	// A crash may have lost the leaf of the last checkpoint.
 	if err := l.alongside(ctx, published)(); err != nil {

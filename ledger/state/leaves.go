@@ -129,7 +129,7 @@ func (l *leafFile) Read(_ context.Context, first uint64, count int) ([][]byte, e
 	for i := range list {
 		record := buf[i*state.RecordSize:][:state.RecordSize]
 		if _, whole := state.ParseRecord(record); !whole {
-			return nil, fmt.Errorf("leaf %d of the state log is damaged; restore state/leaves from a backup", first+uint64(i))
+			return nil, fmt.Errorf("leaf %d of the state log is damaged; restore the whole ledger from a backup", first+uint64(i))
 		}
 		list[i] = record[:state.LeafSize:state.LeafSize]
 	}

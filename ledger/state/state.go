@@ -88,7 +88,7 @@ const (
 )
 
 // ErrLost says that the state log cannot go on where it was.
-var ErrLost = errors.New("the state log cannot go on; restore the folder 'state' from a backup of the same ledger")
+var ErrLost = errors.New("the state log cannot go on: part of the folder 'state' is lost or older than the rest; put the newest one back, or restore the whole ledger from a backup")
 
 // State is an open state. Stage, Alongside, Release and Replay belong to the one
 // writer; View and Log are for everybody.

@@ -120,6 +120,20 @@ func LastSigned(fsys disk.FS, dir string, v note.Verifier) (*Published, error) {
 	return &last.Published, nil
 }
 
+// LastShown returns the size of the checkpoint that readers of a log's folder find; 0 if
+// there is none that can be read, as after a crash of the machine.
+func LastShown(fsys disk.FS, dir string, v note.Verifier) (uint64, error) {
+	public, err := readIfThere(fsys, filepath.Join(dir, checkpointFile))
+	if err != nil {
+		return 0, err
+	}
+	c, err := verifyOwn(public, v)
+	if err != nil {
+		return 0, nil // readLast judges it
+	}
+	return c.Size, nil
+}
+
 func readLast(fsys disk.FS, dir string, v note.Verifier) (*lastSigned, error) {
 	var last *lastSigned
 	var sequence uint64 // the highest
