@@ -149,7 +149,8 @@ Usage:
                input
 
 See that the record is the one that you asked for, and that the checkpoint is
-no older than others have. A record that lived on after its end is found false.
+no older than others have. A record that lived on after its end is found false,
+and so is a history that is older than the checkpoint beside it.
 
 Exit status: 0 verified, 1 found false, 2 could not check.
 `

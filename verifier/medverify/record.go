@@ -48,6 +48,13 @@ func (r *run) record(args []string) (int, error) {
 	if err != nil {
 		return r.falseHistory("the history does not verify: "+err.Error(), "")
 	}
+	if verified.Leaf.Size != verified.Checkpoint.Size {
+		// A ledger answers with both of one moment: who shows an older state beside a newer
+		// checkpoint leaves out what came in between, such as a destruction.
+		why := fmt.Sprintf("the history ends with event %s of the log, its checkpoint covers %s: what came in between is left out. Ask for a newer one. What is shown of it:",
+			count(verified.Leaf.Size), count(verified.Checkpoint.Size))
+		return r.falseHistory(why, told.table(verified))
+	}
 	if s := verified.Summary; s != nil && s.Violations > 0 {
 		why := fmt.Sprintf("of the events after the end of the record's life, %s may not be. The history itself is complete:", count(s.Violations))
 		return r.falseHistory(why, told.table(verified))
@@ -119,12 +126,7 @@ func goodHistory(v *history.Verified, told *telling) string {
 	if v.Summary == nil {
 		title = "VERIFIED: the ledger has no such record"
 	}
-	if v.Leaf.Size == v.Checkpoint.Size {
-		title += ".\n\n"
-	} else {
-		title += fmt.Sprintf("\nup to event %s of the %s that its checkpoint covers.\n\n", count(v.Leaf.Size), count(v.Checkpoint.Size))
-	}
-	return title + told.table(v)
+	return title + ".\n\n" + told.table(v)
 }
 
 func (t *telling) table(v *history.Verified) string {
