@@ -91,6 +91,8 @@ func (p *program) newVaultMove() *cobra.Command {
 Moves the root key of the tree of keys into a PKCS #11 token, or out of it again
 into the folder of the secrets. The key itself never moves: the tree gets
 another root key, there, and the former one is destroyed. Everything else stays.
+What was written before the move stays as good as the file was: an image of folder
+and file from before opens it, so the event of its destruction says "file".
 If it is interrupted, run it again.
 
 Usage:

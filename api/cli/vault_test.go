@@ -57,13 +57,17 @@ func TestVaultMove(t *testing.T) {
 		t.Errorf("a record from before the move is %q", got)
 	}
 	custody := destroyed(t, doctor, admin, record)
-	if custody != events.CustodyToken {
-		t.Errorf("the event says custody %q", custody)
+	if custody != events.CustodyFile {
+		t.Errorf("the event of a record from before the move says custody %q", custody)
 	}
 	after := succeed(t, "vault", "stats", "--dir", dir).out
 	// The record's key and the patient's are gone; their slots stay given out.
 	if number(t, after, "entries") != number(t, before, "entries")-2 || number(t, after, "slots") < number(t, before, "slots") {
 		t.Errorf("before the destruction\n%safter it\n%s", before, after)
+	}
+	reader, since := originate(t, admin, "since the move")
+	if custody := destroyed(t, reader, admin, since); custody != events.CustodyToken {
+		t.Errorf("the event of a record since the move says custody %q", custody)
 	}
 	_, later := originate(t, admin, "in the token")
 	stats := succeed(t, "vault", "stats", "--dir", dir).out
