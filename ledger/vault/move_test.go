@@ -137,6 +137,9 @@ func faultOfMove(t *testing.T, arm func(*swapStory, *faultyCustody) stepHook) {
 	v = openVault(t, moved)
 	for i, id := range s.records {
 		mustRead(t, v, id, 1, pattern(100+i))
+		if got, err := v.Weakest(ctx, id); err != nil || got != custody.File {
+			t.Errorf("a record from before the move was below %q, %v", got, err)
+		}
 	}
 	s.cfg, s.custody = moved, to
 	if err := s.destroy(v); err != nil {
