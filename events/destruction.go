@@ -34,9 +34,10 @@ type DestructionStarted struct {
 
 // RecordDestroyed says that no key of the record exists any more.
 type RecordDestroyed struct {
-	// Custody says what the root key was kept in, and with it what the
-	// destruction withstands: "file" does not withstand an image of that file's
-	// disk that was taken before, "token" withstands images of every disk.
+	// Custody says the weakest that the root key above this record was ever kept in,
+	// also before a move, and with it what the destruction withstands: "file" does
+	// not withstand an image of that file's disk that was taken before, "token"
+	// withstands images of every disk.
 	Custody string `json:"custody"`
 	// Destruction is the destruction that this completes.
 	Destruction ID `json:"destruction"`

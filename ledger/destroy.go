@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/decision"
 	"github.com/medledger/medledger/verifier/life"
@@ -85,6 +86,13 @@ func (l *Ledger) ApproveDestruction(ctx context.Context, c Command, destruction 
 // completeDestruction destroys the keys of a record whose closing is durable,
 // and says so. It may be called again until it succeeds.
 func (l *Ledger) completeDestruction(ctx context.Context, record, destruction events.ID, c Command) (*Result, error) {
+	// Afterwards nobody knows it any more. If a crash comes between the vault and the
+	// event, the event of a vault whose key was ever in a file says "file": less than
+	// was done, never more.
+	weakest, err := l.vault.Weakest(ctx, record)
+	if err != nil {
+		return nil, l.notKept("destroying the record's keys; it is completed at the next start", err)
+	}
 	keys, err := l.vault.Destroy(ctx, record)
 	if err != nil {
 		return nil, l.notKept("destroying the record's keys; it is completed at the next start", err)
@@ -99,7 +107,7 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 		id: id, then: l.erasure(record, id, c.Correlation),
 		decide: func(*life.State, moment) (events.ID, events.Data, error) {
 			return record, &events.RecordDestroyed{
-				Custody: l.custodyKind(), Destruction: destruction,
+				Custody: string(weakest), Destruction: destruction,
 				Keys: uint32(keys), Method: events.MethodCryptographicErase,
 			}, nil
 		},
@@ -110,8 +118,21 @@ func (l *Ledger) completeDestruction(ctx context.Context, record, destruction ev
 	return result, l.destroyErased(ctx, record)
 }
 
-// custodyKind is what events say of where the vault's root key is.
-func (l *Ledger) custodyKind() string { return string(l.custody.Kind()) }
+// weakestOfPatient is what an erasure withstands: what the weakest of the keys does, of
+// the patient and of all who were merged into them.
+func (l *Ledger) weakestOfPatient(patient events.ID, merged []events.ID) (string, error) {
+	for _, id := range append([]events.ID{patient}, merged...) {
+		// Nothing waits for the event's turn but a short query.
+		kind, err := l.vault.WeakestOfPatient(context.Background(), id)
+		if err != nil {
+			return "", err
+		}
+		if kind == custody.File {
+			return events.CustodyFile, nil
+		}
+	}
+	return events.CustodyToken, nil
+}
 
 // errLives says that a patient is not to be erased.
 var errLives = errors.New("the patient has records, or was erased before")
@@ -126,7 +147,11 @@ func (l *Ledger) erasure(record, cause, correlation events.ID) *proposal {
 			if p == nil || p.Living > 0 || p.Erased {
 				return events.ID{}, nil, errLives
 			}
-			return patient, &events.PatientErased{Custody: l.custodyKind(), Method: events.MethodCryptographicErase}, nil
+			weakest, err := l.weakestOfPatient(patient, p.Merged)
+			if err != nil {
+				return events.ID{}, nil, err
+			}
+			return patient, &events.PatientErased{Custody: weakest, Method: events.MethodCryptographicErase}, nil
 		},
 	}
 }

@@ -51,7 +51,9 @@ Prints
   generation   of the root key; a destruction, or a batch, makes the next
   retired      root keys before it, which are destroyed
   height       levels of the tree; fan-out: children of a node
-  entries      keys of records, patients and the ledger that were ever given out
+  entries      keys of records, patients and the ledger that live
+  slots        places of keys that were given out; none is used twice
+  doomed       of these, keys that the next destruction takes along
   nodes        of the tree, and the bytes that they take on disk
   open-nodes   that are open in memory, and the bytes of these
 
@@ -76,8 +78,8 @@ func (p *program) vaultStats(ctx context.Context, at place) error {
 	if err != nil {
 		return err
 	}
-	return p.printf("custody     %s\ngeneration  %d\nretired     %d\nheight      %d\nfan-out     %d\nentries     %d\nnodes       %d, %d bytes\nopen-nodes  %d, %d bytes\n",
-		s.Custody, s.Generation, s.Retired, s.Height, s.FanOut, s.LastSlot, s.Nodes, s.NodeBytes, s.OpenNodes, s.OpenBytes)
+	return p.printf("custody     %s\ngeneration  %d\nretired     %d\nheight      %d\nfan-out     %d\nentries     %d\nslots       %d\ndoomed      %d\nnodes       %d, %d bytes\nopen-nodes  %d, %d bytes\n",
+		s.Custody, s.Generation, s.Retired, s.Height, s.FanOut, s.Entries, s.LastSlot, s.Doomed, s.Nodes, s.NodeBytes, s.OpenNodes, s.OpenBytes)
 }
 
 func (p *program) newVaultMove() *cobra.Command {
@@ -89,6 +91,8 @@ func (p *program) newVaultMove() *cobra.Command {
 Moves the root key of the tree of keys into a PKCS #11 token, or out of it again
 into the folder of the secrets. The key itself never moves: the tree gets
 another root key, there, and the former one is destroyed. Everything else stays.
+What was written before the move stays as good as the file was: an image of folder
+and file from before opens it, so the event of its destruction says "file".
 If it is interrupted, run it again.
 
 Usage:

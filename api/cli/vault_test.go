@@ -3,6 +3,7 @@ package cli_test
 import (
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +20,7 @@ func TestVaultStats(t *testing.T) {
 	p := serve(t, dir)
 	online := succeed(t, "vault", "stats", "--dir", dir).out
 	p.stop(t, syscall.SIGTERM)
-	for _, name := range []string{"custody", "generation", "retired", "height", "fan-out", "entries"} {
+	for _, name := range []string{"custody", "generation", "retired", "height", "fan-out", "entries", "slots", "doomed"} {
 		if field(t, offline, name) == "" || field(t, offline, name) != field(t, online, name) {
 			t.Errorf("%s is %q without a server and %q with one", name, field(t, offline, name), field(t, online, name))
 		}
@@ -51,12 +52,22 @@ func TestVaultMove(t *testing.T) {
 	}
 	p = serve(t, dir)
 	doctor.URL, admin.URL = p.url, p.url
+	before := succeed(t, "vault", "stats", "--dir", dir).out
 	if got := contentOf(t, doctor, record); got != "before the move" {
 		t.Errorf("a record from before the move is %q", got)
 	}
 	custody := destroyed(t, doctor, admin, record)
-	if custody != events.CustodyToken {
-		t.Errorf("the event says custody %q", custody)
+	if custody != events.CustodyFile {
+		t.Errorf("the event of a record from before the move says custody %q", custody)
+	}
+	after := succeed(t, "vault", "stats", "--dir", dir).out
+	// The record's key and the patient's are gone; their slots stay given out.
+	if number(t, after, "entries") != number(t, before, "entries")-2 || number(t, after, "slots") < number(t, before, "slots") {
+		t.Errorf("before the destruction\n%safter it\n%s", before, after)
+	}
+	reader, since := originate(t, admin, "since the move")
+	if custody := destroyed(t, reader, admin, since); custody != events.CustodyToken {
+		t.Errorf("the event of a record since the move says custody %q", custody)
 	}
 	_, later := originate(t, admin, "in the token")
 	stats := succeed(t, "vault", "stats", "--dir", dir).out
@@ -76,6 +87,15 @@ func TestVaultMove(t *testing.T) {
 		t.Errorf("a record from the token's time is %q", got)
 	}
 	p.stop(t, syscall.SIGTERM)
+}
+
+func number(t *testing.T, out, name string) int {
+	t.Helper()
+	n, err := strconv.Atoi(field(t, out, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // originate registers a doctor, a patient and a record of theirs.

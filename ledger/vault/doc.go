@@ -93,7 +93,9 @@
 // Where it ends:
 //
 //   - It is as good as custody. A folder of files withstands no image of its own disk;
-//     a token's keys never leave it. The destroyed event says which it was.
+//     a token's keys never leave it. A move into a token makes that no better for
+//     what was there before: an image of folder and file from before it opens these. The
+//     destroyed event says the weakest that the key was ever below (weakest.go).
 //   - A backup of keys (BackupKeys) is one more way to the top: its key sealed under
 //     the epoch's. The claim holds for what such a backup has once that key is
 //     destroyed. Until then the register makes a restoration destroy again what was
@@ -220,6 +222,7 @@
 //	             0x01 || generation (8) || fan-out (4) || height (1) ||
 //	             length of kind (1) || kind of custody || the top's key, sealed;
 //	           'last-slot', and 'own-slot', the first since a restoration;
+//	           'guarded-slot', the first whose key was never below a root key in a file;
 //	           'moving', generation (8) || kind of custody, while the root key moves;
 //	           'collected', the serial up to which Collect asked
 //

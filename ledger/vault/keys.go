@@ -95,6 +95,9 @@ func openKeyStore(ctx context.Context, cfg Config, empty bool, hook stepHook) (_
 		random: cfg.Random, log: cfg.Logger, hook: hook, register: newRegister(cfg.FS, cfg.Register),
 		conn: k.conn, reader: k.reader, cache: newNodeCache(cfg.NodeCache), custody: cfg.Custody, changed: make(map[nodeID]*node),
 	}
+	if err := k.tree.register.verify(); err != nil {
+		cfg.Logger.Error("nothing can be destroyed before this is mended", "error", err)
+	}
 	if err = k.tree.prepare(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/disk/disktest"
 	"github.com/medledger/medledger/ledger/custody"
@@ -136,10 +137,82 @@ func faultOfMove(t *testing.T, arm func(*swapStory, *faultyCustody) stepHook) {
 	v = openVault(t, moved)
 	for i, id := range s.records {
 		mustRead(t, v, id, 1, pattern(100+i))
+		if got, err := v.Weakest(ctx, id); err != nil || got != custody.File {
+			t.Errorf("a record from before the move was below %q, %v", got, err)
+		}
 	}
 	s.cfg, s.custody = moved, to
 	if err := s.destroy(v); err != nil {
 		t.Fatal(err)
 	}
 	s.judgeSwap(v, true)
+}
+
+// TestWeakestCustody moves into a token, out of it and in again: only what came after
+// the newest move into the token was never below a root key in a file.
+func TestWeakestCustody(t *testing.T) {
+	cfg := newConfig(t)
+	file, token := cfg.Custody, fakeToken{openCustody(t, disk.OS{}, filepath.Join(t.TempDir(), "token"))}
+	v := openVault(t, cfg)
+	var records []events.ID
+	want := func(kinds ...custody.Kind) {
+		t.Helper()
+		record := events.MustNewID()
+		mustPut(t, v, record, 1, nil)
+		records = append(records, record)
+		for i, id := range records {
+			if got, err := v.Weakest(ctx, id); err != nil || got != kinds[i] {
+				t.Errorf("record %d was below %q, %v; want %q", i, got, err, kinds[i])
+			}
+		}
+	}
+	moveTo := func(to custody.Custody) {
+		t.Helper()
+		if err := errors.Join(v.Close(), MoveCustody(ctx, cfg, to)); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Custody = to
+		v = openVault(t, cfg)
+	}
+	want(custody.File)
+	moveTo(token)
+	want(custody.File, custody.Token)
+	moveTo(file)
+	want(custody.File, custody.File, custody.File)
+	moveTo(token)
+	want(custody.File, custody.File, custody.File, custody.Token)
+	if _, err := v.Destroy(ctx, records[3]); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.Weakest(ctx, records[3]); err != nil || got != custody.File {
+		t.Errorf("of what is gone it says %q, %v", got, err)
+	}
+	// A vault that does not say since when, such as a restored one, claims nothing.
+	if _, err := v.keys.conn.ExecContext(ctx, "DELETE FROM meta WHERE name = ?", metaGuarded); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v = openVault(t, cfg)
+	records = records[:1]
+	want(custody.File, custody.Token)
+}
+
+// TestWeakestOfNewVault: one that was made in a token was never in a file.
+func TestWeakestOfNewVault(t *testing.T) {
+	cfg := newConfig(t)
+	cfg.Custody = fakeToken{cfg.Custody}
+	v := openVault(t, cfg)
+	for _, id := range []events.ID{events.MustNewID(), events.MustNewID()} {
+		mustPut(t, v, id, 1, nil)
+		for range 2 { // also once it is gone
+			if got, err := v.Weakest(ctx, id); err != nil || got != custody.Token {
+				t.Errorf("%q, %v", got, err)
+			}
+			if _, err := v.Destroy(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

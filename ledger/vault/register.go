@@ -18,6 +18,9 @@ import (
 // ErrRegister says that the register of what was destroyed is damaged, or none.
 var ErrRegister = errors.New("the register of destroyed keys is damaged; put it back from your copy of the secrets")
 
+// ErrRegisterFull says that the register has no room for another destruction.
+var ErrRegisterFull = errors.New("the register of destroyed keys is full: take a backup of the keys and retire the epochs before it, which lets the register drop what they needed; until then nothing can be destroyed")
+
 const (
 	registerMagic = "MLVREG\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"
 	// registerHead is the size of an entry's head. Like that of the register's header
@@ -25,7 +28,8 @@ const (
 	registerHead = 48
 	// maxRegistered is how many slots one entry has at most.
 	maxRegistered = 1 << 16
-	// maxRegister bounds a register in bytes: some 30 million destructions.
+	// maxRegister bounds a register in bytes: some 30 million destructions at best, and
+	// 4 million of one record each.
 	maxRegister = 256 << 20
 )
 
@@ -43,17 +47,46 @@ type Destroyed struct {
 // register is the file to which destroyed slots are appended. A restoration kills
 // again what it says was destroyed after the key tree that is restored. A nil one
 // does nothing.
+//
+// A register is read as a whole once, and again if somebody else has touched the file
+// since: an append then costs the same however long it is.
 type register struct {
-	fsys disk.FS
-	path string
-	mu   sync.Mutex
+	fsys  disk.FS
+	path  string
+	limit int64 // maxRegister, less in tests
+	mu    sync.Mutex
+	// known is the file as it was left after its entries were verified, nil if they
+	// are to be read again. It ends with the last entry.
+	known fs.FileInfo
 }
 
 func newRegister(fsys disk.FS, path string) *register {
 	if path == "" {
 		return nil
 	}
-	return &register{fsys: fsys, path: path}
+	return &register{fsys: fsys, path: path, limit: maxRegister}
+}
+
+// verify reads an existing register, so that the first destruction need not. A
+// damaged one stops no vault from being opened: the append says what is wrong.
+func (r *register) verify() error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	info, err := r.fsys.Stat(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	end, err := r.prepare()
+	if err == nil && end == info.Size() {
+		r.known = info
+	}
+	return err
 }
 
 // registered is an entry: slots that a vault has destroyed at once, and the first one
@@ -65,8 +98,8 @@ type registered struct {
 	slots      []slot
 }
 
-// append appends an entry, of at most maxRegistered slots, durably. It first cuts off what a crash left of an
-// earlier append. Crash: none of it, all of it, or a torn entry.
+// append appends an entry, of at most maxRegistered slots, durably. It first cuts off
+// what a crash left of an earlier append. Crash: none of it, all of it, or a torn entry.
 func (r *register) append(e registered) (err error) {
 	if r == nil || len(e.slots) == 0 {
 		return nil
@@ -78,21 +111,45 @@ func (r *register) append(e registered) (err error) {
 			err = fmt.Errorf("registering destroyed keys in %s: %w", r.path, err)
 		}
 	}()
-	end, err := r.prepare()
+	end, err := r.end()
 	if err != nil {
 		return err
 	}
+	b := e.append(nil)
+	if end+int64(len(b)) > r.limit {
+		return fmt.Errorf("%d bytes of at most %d: %w", end, r.limit, ErrRegisterFull)
+	}
+	r.known = nil
 	f, err := r.fsys.OpenFile(r.path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	if err = f.Truncate(end); err == nil {
-		_, err = f.WriteAt(e.append(nil), end)
+		_, err = f.WriteAt(b, end)
 	}
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	// The entry is durable. If this fails, the next append reads everything.
+	if info, err := r.fsys.Stat(r.path); err == nil && info.Size() == end+int64(len(b)) {
+		r.known = info
+	}
+	return nil
+}
+
+// end returns where the entries end: that of the file if nobody has touched it since
+// it was verified.
+func (r *register) end() (int64, error) {
+	if r.known != nil {
+		info, err := r.fsys.Stat(r.path)
+		if err == nil && info.Size() == r.known.Size() && info.ModTime().Equal(r.known.ModTime()) {
+			return info.Size(), nil
+		}
+	}
+	return r.prepare()
 }
 
 // prepare makes the file if it is missing, and returns where its entries end.
@@ -142,8 +199,10 @@ func readRegisterFile(fsys disk.FS, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxRegister {
-		return nil, fmt.Errorf("%d bytes, at most %d are read: %w", info.Size(), maxRegister, ErrRegister)
+	// Earlier programs wrote one entry beyond the limit.
+	const most = maxRegister + registerHead + 8*maxRegistered + 16
+	if info.Size() > most {
+		return nil, fmt.Errorf("%d bytes, at most %d are read: %w", info.Size(), most, ErrRegister)
 	}
 	return disk.ReadFile(fsys, path)
 }
@@ -260,6 +319,7 @@ func (r *register) trim(generation uint64) error {
 	if err != nil {
 		return fmt.Errorf("dropping entries of the register of destroyed keys: %w", err)
 	}
+	r.known = nil
 	// Crash before: the register as it was. Crash after: the shorter one.
 	if err := disk.WriteFile(r.fsys, r.path, left, 0o600); err != nil {
 		return fmt.Errorf("dropping entries of the register of destroyed keys: %w", err)

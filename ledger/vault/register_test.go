@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store/disk"
@@ -154,7 +158,7 @@ func TestTrimRegister(t *testing.T) {
 	if got := generations(); !slices.Equal(got, []uint64{4}) {
 		t.Errorf("the trimmed register has generations %v", got)
 	}
-	if err := (&register{fsys: disk.OS{}, path: cfg.Register}).append(entryOf(7, 1)); err != nil {
+	if err := newRegister(disk.OS{}, cfg.Register).append(entryOf(7, 1)); err != nil {
 		t.Error(err)
 	}
 }
@@ -171,6 +175,10 @@ func TestDamagedRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	restore := rewrite(t, cfg.Register, func(b []byte) []byte { b[20] ^= 1; return b })
+	// The clock of the file system may not have ticked since the vault wrote.
+	if err := os.Chtimes(cfg.Register, time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
 	_, err := v.Destroy(ctx, other)
 	wantErr(t, err, ErrRegister)
 	_, err = v.Get(ctx, other, 1)
@@ -180,4 +188,122 @@ func TestDamagedRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRoots(t, cfg.Custody, 1)
+}
+
+// countingFS counts what is read of files.
+type countingFS struct {
+	disk.FS
+	read int
+}
+
+type countedFile struct {
+	disk.File
+	fs *countingFS
+}
+
+func (c *countingFS) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	f, err := c.FS.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return countedFile{f, c}, nil
+}
+
+func (f countedFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	f.fs.read += n
+	return n, err
+}
+
+// TestRegisterIsReadOnce: an append reads nothing of a register that was verified, and
+// all of one that somebody has touched.
+func TestRegisterIsReadOnce(t *testing.T) {
+	fsys := &countingFS{FS: disk.OS{}}
+	path := filepath.Join(t.TempDir(), "register")
+	appendTo := func(r *register, generation uint64) {
+		t.Helper()
+		if err := r.append(entryOf(generation, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newRegister(fsys, path)
+	if err := r.verify(); err != nil { // there is none
+		t.Fatal(err)
+	}
+	appendTo(r, 2)
+	r = newRegister(fsys, path)
+	if err := r.verify(); err != nil || fsys.read == 0 {
+		t.Fatalf("%d bytes were read: %v", fsys.read, err)
+	}
+	fsys.read = 0
+	for g := range 5 {
+		appendTo(r, uint64(3+g))
+	}
+	if fsys.read != 0 {
+		t.Errorf("five appends read %d bytes", fsys.read)
+	}
+	appendTo(newRegister(fsys, path), 9) // somebody else
+	fsys.read = 0
+	appendTo(r, 10)
+	if fsys.read == 0 {
+		t.Error("what somebody else had written was not read")
+	}
+	if err := r.trim(9); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(r, 11)
+	list, err := ReadRegister(fsys, path)
+	if err != nil || !slices.Equal(list, destroyedOf(entryOf(10, 1), entryOf(11, 1))) {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestRegisterIsFull: at the limit the error says what to do, and that helps.
+func TestRegisterIsFull(t *testing.T) {
+	r := newRegister(disktest.New(), "r")
+	r.limit = 200
+
+	var err error
+	generation := uint64(2)
+	for ; err == nil; generation++ {
+		err = r.append(entryOf(generation, 1))
+	}
+	wantErr(t, err, ErrRegisterFull)
+	if !strings.Contains(err.Error(), "retire the epochs") || generation < 4 {
+		t.Errorf("generation %d: %v", generation, err)
+	}
+	if err := r.trim(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.append(entryOf(9, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkRegister appends to a register of a million destructions.
+func BenchmarkRegister(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "register")
+	whole := []byte(registerMagic)
+	for i := range 1_000_000 {
+		whole = entryOf(uint64(i+2), slot(i+1)).append(whole)
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for name, forget := range map[string]bool{"verified": false, "read anew": true} {
+		b.Run(name, func(b *testing.B) {
+			r := newRegister(disk.OS{}, path)
+			if err := r.verify(); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if forget {
+					r.known = nil
+				}
+				if err := r.append(entryOf(1<<40, 1)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -106,6 +106,9 @@ func create(ctx context.Context, conn *sql.Conn, cfg Config) error {
 	if err := createSchema(ctx, tx, id, nil, treeState{fanOut: cfg.fanOut, kind: cfg.Custody.Kind()}); err != nil {
 		return errors.Join(fmt.Errorf("making the schema: %w", err), tx.Rollback())
 	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?)", metaGuarded, slotBytes(0)); err != nil {
+		return errors.Join(fmt.Errorf("making the schema: %w", err), tx.Rollback())
+	}
 	return tx.Commit()
 }
 

@@ -103,6 +103,7 @@ type swap struct {
 	to      custody.Custody
 	root    string // the new root key's name
 	next    treeState
+	guarded slot // what tree.guarded is to be
 	topKey  [keySize]byte
 	renewed []nodeID
 }
@@ -230,7 +231,7 @@ func (s *swap) commit(ctx context.Context) error {
 	for _, id := range s.renewed {
 		s.cache.drop(id)
 	}
-	s.state, s.tree.topKey, s.custody = s.next, s.topKey, s.to
+	s.state, s.tree.topKey, s.custody, s.tree.guarded = s.next, s.topKey, s.to, s.guarded
 	return nil
 }
 
@@ -249,6 +250,10 @@ func (s *swap) install(ctx context.Context) error {
 		}
 	}
 	if _, err := s.write.deleteMeta.ExecContext(ctx, metaStaged); err != nil {
+		return err
+	}
+	var err error
+	if s.guarded, err = s.guardNext(ctx); err != nil {
 		return err
 	}
 	return s.setMeta(ctx, metaTree, s.next.marshal())

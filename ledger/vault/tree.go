@@ -45,6 +45,7 @@ type tree struct {
 	turn    sync.RWMutex
 	custody custody.Custody
 	state   treeState
+	guarded slot // the first whose key was never below a root key in a file
 	topKey  [keySize]byte
 	broken  bool // it is to be read again, by mend
 

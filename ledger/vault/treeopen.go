@@ -21,7 +21,9 @@ const (
 	metaSerial = "last-serial" // the last serial that was given out, when rows were deleted
 	metaSlot   = "last-slot"   // the last slot that was given out
 	metaOwn    = "own-slot"    // the first that was given out since a restoration
-	metaMoving = "moving"      // moving, while MoveCustody is at work
+	// metaGuarded is the first slot whose key was never below a root key in a file.
+	metaGuarded = "guarded-slot"
+	metaMoving  = "moving" // moving, while MoveCustody is at work
 )
 
 var (
@@ -94,6 +96,11 @@ func (t *tree) start(ctx context.Context, moveTo custody.Custody) (err error) {
 	if t.state, err = readState(ctx, t.conn); err != nil {
 		return err
 	}
+	guarded, known, err := readGuarded(ctx, t.conn)
+	if err != nil {
+		return err
+	}
+	t.guarded = guarded
 	if err := t.resumeMove(ctx, moveTo); err != nil {
 		return err
 	}
@@ -112,6 +119,12 @@ func (t *tree) start(ctx context.Context, moveTo custody.Custody) (err error) {
 	}
 	if err := t.openTop(ctx); err != nil {
 		return fmt.Errorf("%w: opening the key tree with the root key of generation %d: %w", ErrRootKey, t.state.generation, err)
+	}
+	if !known {
+		// Crash before: nothing is known still. Crash after: from where on it is.
+		if err := t.setMeta(ctx, metaGuarded, slotBytes(guarded)); err != nil {
+			return fmt.Errorf("noting which keys were never below a root key in a file: %w", err)
+		}
 	}
 	return t.complete(ctx, true)
 }
