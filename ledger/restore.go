@@ -98,7 +98,7 @@ func (b *restorer) run(ctx context.Context) error {
 	if err := b.goOn(ctx); err != nil {
 		return err
 	}
-	return b.keySide.Adopt(ctx)
+	return b.keySide.Adopt()
 }
 
 // restorer is one Restore under way.
@@ -115,6 +115,7 @@ type restorer struct {
 	verifier   note.Verifier
 	secret     []byte
 	custody    custody.Custody
+	source     custody.Custody // another one that the epochs' keys may be in, or nil
 	chain      *backup.Chain
 	keySide    *backup.KeySide
 	lastSlot   int64 // of a key that the data side names
@@ -151,6 +152,7 @@ func (b *restorer) open(ctx context.Context) (err error) {
 		return fmt.Errorf("the secrets are those of %q, the backup is of another ledger, %q: %w", b.verifier.Name(), h.Origin, ErrOtherOrigin)
 	}
 	c := backupConfig(b.folder, b.config, k, b.vkey, b.verifier.Name(), b.custody)
+	c.Elsewhere = b.source
 	if b.keySide, err = backup.OpenKeySide(c, b.restoration.Keys); err != nil {
 		return fmt.Errorf("opening the key side: %w", err)
 	}
@@ -188,10 +190,13 @@ func (b *restorer) forgetSecrets() error {
 }
 
 func (b *restorer) close() error {
-	if b.custody == nil {
-		return nil
+	var errs []error
+	for _, in := range []custody.Custody{b.custody, b.source} {
+		if in != nil {
+			errs = append(errs, in.Close())
+		}
 	}
-	return b.custody.Close()
+	return errors.Join(errs...)
 }
 
 // check reads all of the data side, and holds its size to what is known of the log. That
@@ -274,6 +279,10 @@ func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error
 	if err := b.keySide.ImportKeys(ctx, b.identities); err != nil {
 		return err
 	}
+	holder, err := b.keySide.Holder(ctx)
+	if err != nil {
+		return err
+	}
 	tree, err := b.keySide.Tree()
 	if err != nil {
 		return err
@@ -289,7 +298,7 @@ func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{Contents: unpacked, Keys: tree})
+	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{Contents: unpacked, Keys: tree, Custody: holder})
 }
 
 // audit verifies all of the log that was put back, and that it extends what is known of

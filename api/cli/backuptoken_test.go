@@ -3,10 +3,12 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/custody/custodytest/softhsm"
 )
 
@@ -47,6 +49,13 @@ func TestBackupWithToken(t *testing.T) {
 	refuse(t, 1, "restore with that token", restore...)
 	refuse(t, 1, "restore with that token", join([]string{"backup", "verify", "--scratch", filepath.Join(t.TempDir(), "s")}, b.from())...)
 	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", token.Socket)
+	before := keysIn(t, token)
+	if r := succeed(t, join([]string{"backup", "verify", "--scratch", filepath.Join(t.TempDir(), "s")}, b.from())...); field(t, r.out, "destroyed") != "1" {
+		t.Errorf("verify printed %s", r.out)
+	}
+	if after := keysIn(t, token); !slices.Equal(before, after) {
+		t.Errorf("a verification made of the token's keys %v: %v", before, after)
+	}
 	succeed(t, restore...)
 	p = serve(t, elsewhere)
 	doctor.URL = p.url
@@ -59,4 +68,13 @@ func TestBackupWithToken(t *testing.T) {
 	}
 	succeed(t, join([]string{"backup", "run", "--dir", elsewhere}, b.to())...)
 	p.stop(t, syscall.SIGTERM)
+}
+
+func keysIn(t *testing.T, in custody.Custody) []string {
+	t.Helper()
+	names, err := in.Names(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }

@@ -120,9 +120,14 @@ the ledger need not be there. It needs as much room as the ledger, and the keys
 of it lie in the scratch folder meanwhile: choose one on an encrypted disk, or
 in memory.
 
+If the ledger's custody is a token, the key of the newest epoch is in it, and
+'custody-socket' (in the file, or MEDLEDGER_CUSTODY_SOCKET) says where that is.
+Nothing changes in the token; the ledger may be served meanwhile.
+
 Usage:
 
   medledger backup verify --data D1 --keys D2 --identity FILE --scratch D
+      [--config FILE]
 
 Flags:
 
@@ -130,25 +135,33 @@ Flags:
   --keys D2        the backup's key side
   --identity FILE  the identity that 'medledger backup identity' printed
   --scratch D      a folder, which must be empty or absent and is removed
+  --config FILE    read where the token is from a file, as serve does
 
 Example:
 
   medledger backup verify --data /mnt/nas/data --keys /mnt/usb/keys \
       --identity identity.txt --scratch /dev/shm/verify
 `,
-		RunE: func(c *cobra.Command, _ []string) error { return p.backupVerify(c.Context(), r, scratch) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := settingsOf(c)
+			if err != nil {
+				return err
+			}
+			return p.backupVerify(c.Context(), r, place{dir: scratch, token: tokenOf(settings)})
+		},
 	}
 	r.flags(c)
+	c.Flags().String("config", "", "a file with settings")
 	c.Flags().StringVar(&scratch, "scratch", "", "a folder to restore into")
 	required(c, "scratch")
 	return c
 }
 
-func (p *program) backupVerify(ctx context.Context, r restoration, scratch string) error {
+func (p *program) backupVerify(ctx context.Context, r restoration, scratch place) error {
 	if err := r.read(); err != nil {
 		return err
 	}
-	v, err := ledger.VerifyBackup(ctx, place{dir: scratch}.config(p), r.Restoration)
+	v, err := ledger.VerifyBackup(ctx, scratch.config(p), r.Restoration)
 	if err != nil {
 		return err
 	}

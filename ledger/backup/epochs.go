@@ -99,9 +99,9 @@ func (c *Config) readEpochs() (*epochs, error) {
 	return &e, e.check(c)
 }
 
-// keysInCustody are the names of the keys that are there.
-func (c *Config) keysInCustody(ctx context.Context) (map[string]bool, error) {
-	names, err := c.Custody.Names(ctx)
+// keysIn are the names of the keys that a custody has.
+func keysIn(ctx context.Context, in custody.Custody) (map[string]bool, error) {
+	names, err := in.Names(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the keys of epochs: %w", err)
 	}
@@ -160,7 +160,7 @@ func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error
 	now := c.now()
 	if n := len(e.Epochs); n > 0 {
 		last := &e.Epochs[n-1]
-		there, err := c.keysInCustody(ctx)
+		there, err := keysIn(ctx, c.Custody)
 		if err != nil {
 			return nil, err
 		}

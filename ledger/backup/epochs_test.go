@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -300,5 +301,60 @@ func TestMovedCustody(t *testing.T) {
 	h.must(h.Retire(t.Context()))
 	if len(h.box.keys)+len(in.keys) != 0 {
 		t.Errorf("keys are left: %v, %v", h.box.keys, in.keys)
+	}
+}
+
+// TestOnlyTheNewestKeyCounts moves the ledger to a token and out of it again. Restored is
+// with the key of the newest epoch, whatever became of the earlier ones; and those whose
+// key is elsewhere are alive, there, for nobody has destroyed it.
+func TestOnlyTheNewestKeyCounts(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	in := &box{keys: map[string][]byte{}}
+	moved := h.config
+	moved.Custody, moved.Elsewhere = token{in}, h.box
+	h.source.custody, h.Backups = moved.Custody, New(moved)
+	h.run() // epoch 2, in the token
+	folders := 0
+	adopted := func(c Config) []Epoch {
+		t.Helper()
+		folders++
+		c.Secrets = fmt.Sprint("elsewhere-", folders)
+		h.must(disk.MakeDir(h.fsys, c.Secrets, 0o700))
+		k, err := OpenKeySide(c, keysDir)
+		h.must(err)
+		h.must(k.ImportKeys(t.Context(), h.identity))
+		if holder, err := k.Holder(t.Context()); err != nil || holder.Kind() != h.source.custody.Kind() {
+			t.Errorf("the newest key is in %v, %v", holder, err)
+		}
+		h.must(k.Adopt())
+		e, err := c.readEpochs()
+		h.must(err)
+		for _, epoch := range e.Epochs {
+			if epoch.Retired {
+				t.Errorf("epoch %d counts as retired, and its key lives", epoch.Number)
+			}
+		}
+		return e.Epochs
+	}
+	with := h.elsewhere()
+	with.Custody, with.Elsewhere = token{in}, nil
+	if e := adopted(with); len(e) != 2 || e[0].Custody != custody.File || e[1].Custody != custody.Token {
+		t.Errorf("restored with the token: %+v", e)
+	}
+	// A scratch custody takes nothing of the token's.
+	scratch := h.elsewhere()
+	scratch.Elsewhere = token{in}
+	adopted(scratch)
+	if names, _ := scratch.Custody.Names(t.Context()); len(names) != 1 || len(in.keys) != 1 {
+		t.Errorf("keys %v in the scratch custody, %d in the token", names, len(in.keys))
+	}
+	h.source.custody, h.Backups = h.box, New(h.config)
+	h.run() // epoch 3, in the folder again
+	path := filepath.Join(keysDir, "epoch-0001", keyFile)
+	h.must(disk.WriteFile(h.fsys, path, []byte("damaged"), 0o600))
+	if e := adopted(h.elsewhere()); len(e) != 3 || e[1].Custody != custody.Token || e[2].Custody != custody.File {
+		t.Errorf("restored without the token: %+v", e)
 	}
 }
