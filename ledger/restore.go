@@ -28,12 +28,13 @@ type Restoration struct {
 	Data, Keys string
 	// Identity is a file of age identities, of which the backup is encrypted to one.
 	Identity []byte
-	// Kept is the newest checkpoint of the log that anybody has, or nil.
+	// Kept is the newest checkpoint of the log that anybody has, or nil. If it is beyond
+	// the backup, or of another history, that is refused. That there is none newer it
+	// does not show: one that is not beyond the backup may be the backup's own.
 	Kept []byte
 	// NothingNewer is the operator's word that nobody has a checkpoint, a receipt
-	// or anything else of the log that is newer than the backup. It is needed if
-	// Kept is nil: a log that went on after the backup must not go on again from
-	// there.
+	// or anything else of the log that is newer than the backup. It is always needed:
+	// a log that went on after the backup must not go on again from there.
 	NothingNewer bool
 	// LoseEvents takes a data side that is older than the key side: the events since
 	// are lost, and what was destroyed in them stays dead without an event that says
@@ -59,7 +60,7 @@ type Restored struct {
 // side is read before anything is made of it, and the log is audited before the vault is
 // put back. The ledger goes on with the same log: its next event says that it was
 // restored. It refuses if that would fork the log: if Kept is newer than the backup, or
-// none of its history (ErrWouldFork).
+// none of its history (ErrWouldFork); and without NothingNewer (ErrNothingKept).
 //
 // Crash, at any moment before the data folder has its name: an unfinished one, perhaps
 // the folder of the secrets, and keys in custody that nothing was sealed with; another
@@ -205,7 +206,7 @@ func (b *restorer) check(ctx context.Context) error {
 	if err := b.chain.Read(ctx, b.secret, backup.Contents{}); err != nil {
 		return fmt.Errorf("reading the data side: %w", err)
 	}
-	size := b.chain.Newest.Log.To
+	size, keptSize := b.chain.Newest.Log.To, uint64(0)
 	if b.restoration.Kept != nil {
 		kept, err := proof.VerifyCheckpoint(b.restoration.Kept, b.verifier)
 		if err != nil {
@@ -214,9 +215,13 @@ func (b *restorer) check(ctx context.Context) error {
 		if kept.Size > size {
 			return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", kept.Size, size, ErrWouldFork)
 		}
+		keptSize = kept.Size
 	}
 	if known := b.keySide.Snapshot().Size; known > size && !b.restoration.LoseEvents {
 		return fmt.Errorf("the key side knows of %d events, the data side has %d: bring the newest data side, or give the others up with --lose-events: %w", known, size, ErrWouldFork)
+	}
+	if !b.restoration.NothingNewer {
+		return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", keptSize, size, ErrNothingKept)
 	}
 	return nil
 }

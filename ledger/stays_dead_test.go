@@ -174,7 +174,7 @@ func TestRetiredEpochRevivesNothing(t *testing.T) {
 		t.Errorf("the tree of the retired epoch: %v", err)
 	}
 	g.reopen()
-	g.goOnAt(g.late, ledger.Restoration{Kept: g.checkpoint()})
+	g.goOnAt(g.late, ledger.Restoration{Kept: g.checkpoint(), NothingNewer: true})
 	for record, want := range g.living {
 		if got := string(g.content(record)); got != want {
 			t.Errorf("a content of %d bytes came back with %d", len(want), len(got))
@@ -279,7 +279,7 @@ func TestSidesOfTwoHistories(t *testing.T) {
 	}
 	c.backUp(two)
 	kept := c.checkpoint()
-	for _, r := range []ledger.Restoration{{Kept: kept}, {NothingNewer: true}, {Kept: kept, LoseEvents: true}} {
+	for _, r := range []ledger.Restoration{{Kept: kept, NothingNewer: true}, {NothingNewer: true}, {Kept: kept, NothingNewer: true, LoseEvents: true}} {
 		c.refusedOrNot("the sides of two histories", mixed(two, one), r, ledger.ErrWouldFork)
 	}
 	c.close()

@@ -44,7 +44,7 @@ func TestBackupWithToken(t *testing.T) {
 	}
 
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
-	restore := join([]string{"restore", "--dir", elsewhere, "--checkpoint", checkpoint}, b.from())
+	restore := join([]string{"restore", "--dir", elsewhere, "--checkpoint", checkpoint, "--nothing-newer"}, b.from())
 	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", "")
 	refuse(t, 1, "restore with that token", restore...)
 	refuse(t, 1, "restore with that token", join([]string{"backup", "verify", "--scratch", filepath.Join(t.TempDir(), "s")}, b.from())...)

@@ -33,13 +33,16 @@ had been lost before they were backed up.
 
 A log must not go on in two ways: if the old ledger went on after the backup was
 taken, what others have of it (receipts, checkpoints) would contradict the new
-one. So give the newest checkpoint that anybody has; if the log has gone on, it
-is refused.
+one. So ask who has something of it, an auditor's checkpoint, a receipt or a
+patient's bundle, and give the newest with --checkpoint: if the log has gone on,
+it is refused. That nobody has anything newer no checkpoint can show, least of
+all the one beside the backup, which is the backup's own: that is for you to
+say, with --nothing-newer.
 
 Usage:
 
   medledger restore --dir D --data D1 --keys D2 --identity FILE
-      { --checkpoint FILE | --nothing-newer } [--lose-events]
+      --nothing-newer [--checkpoint FILE] [--lose-events]
 
 Flags:
 
@@ -49,17 +52,19 @@ Flags:
   --data D1           the backup's data side
   --keys D2           the backup's key side
   --identity FILE     the identity that 'medledger backup identity' printed
-  --checkpoint FILE   the newest checkpoint of the log that anybody has
-  --nothing-newer     there is none newer than the backup: the old ledger
-                      stopped before the backup, or all that came after it was
-                      seen by nobody
+  --checkpoint FILE   the newest checkpoint of the log that anybody has; it
+                      refuses a backup that is older
+  --nothing-newer     your word that there is none newer than the backup: the
+                      old ledger stopped before the backup, or all that came
+                      after it was seen by nobody. Always needed, also if the
+                      newest checkpoint that anybody has is the backup's
   --lose-events       the data side is older than the key side, and there is no
                       newer one: the events since are lost
 
 Example:
 
   medledger restore --dir ledger --data /mnt/nas/data --keys /mnt/usb/keys \
-      --identity identity.txt --checkpoint kept
+      --identity identity.txt --checkpoint kept --nothing-newer
 `,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if r.checkpoint == "" && !r.NothingNewer {
