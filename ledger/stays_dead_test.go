@@ -286,3 +286,26 @@ func TestSidesOfTwoHistories(t *testing.T) {
 	c.config = original
 	c.reopen()
 }
+
+// TestRetirementHoldsWhateverFails: neither folders that are refused nor a clock that was
+// set back behind the log keep an epoch alive.
+func TestRetirementHoldsWhateverFails(t *testing.T) {
+	c := newClinic(t)
+	c.record("one")
+	b := newSides(t)
+	c.backUp(b)
+	c.wait(36 * 24 * time.Hour)
+	c.record("the log's time is past the epoch's day")
+	c.wait(-30 * 24 * time.Hour)
+	if s := c.status(b); !s.Epochs[0].Due {
+		t.Errorf("the clock was set back: %+v", s)
+	}
+	refused := b.plan
+	refused.Data = c.config.Dir
+	if _, err := c.Backup(t.Context(), refused, false); err == nil {
+		t.Error("a backup into the ledger's own folder")
+	}
+	if s := c.status(b); !s.Epochs[0].Retired {
+		t.Errorf("not retired: %+v", s)
+	}
+}

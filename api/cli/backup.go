@@ -182,8 +182,9 @@ Flags:
   --json             print it as JSON
 
 The exit code is 1, and standard error says why, if no backup was taken for
-twice as long as backup-every says, or if an epoch should have been retired that
-long ago.
+twice as long as backup-every says, or if the day of an epoch has come and its
+key is still there (due). A server retires epochs within a minute, also if it
+takes no backups.
 
 Example:
 
@@ -213,7 +214,7 @@ func (p *program) backupStatus(ctx context.Context, at sides, asJSON bool) error
 		err = p.statusText(s)
 	}
 	if err == nil && len(s.Overdue) > 0 {
-		err = fmt.Errorf("overdue: %s; see to it that the server runs and both sides are there", strings.Join(s.Overdue, "; "))
+		err = fmt.Errorf("overdue: %s; see to it that the server runs, and that both sides and the custody are there", strings.Join(s.Overdue, "; "))
 	}
 	return err
 }
@@ -248,6 +249,8 @@ func (p *program) statusText(s *backup.Status) error {
 		switch {
 		case e.Retired:
 			fmt.Fprintf(&out, "  retired    here; still on the media %s\n", strings.Join(e.Media, ", "))
+		case e.Due:
+			fmt.Fprintf(&out, "  retires    %s, due: its key is still there\n  revivable  %d destroyed since the snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
 		default:
 			fmt.Fprintf(&out, "  retires    %s\n  revivable  %d destroyed since the snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
 		}

@@ -186,13 +186,20 @@ func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error
 	return &e.Epochs[len(e.Epochs)-1], c.saveEpochs(e)
 }
 
-// retire destroys the keys of the epochs whose day has come. Crash after a key was
-// destroyed: the epoch is due still, and the next call finds its key gone. Crash after
-// the epochs were written: it is retired, and on the media still.
+// retire retires the epochs whose day has come.
 func (c *Config) retire(ctx context.Context, e *epochs) error {
+	now := c.now()
+	return c.retireThose(ctx, e, func(epoch *Epoch) bool { return !now.Before(epoch.Retires) })
+}
+
+// retireThose destroys the keys of epochs. One that cannot be destroyed keeps no other
+// alive. Crash after a key was destroyed: the epoch lives still, and the next call finds its
+// key gone. Crash after the epochs were written: it is retired, and on the media still.
+func (c *Config) retireThose(ctx context.Context, e *epochs, those func(*Epoch) bool) error {
+	var errs []error
 	for i := range e.Epochs {
 		epoch := &e.Epochs[i]
-		if epoch.Retired || c.now().Before(epoch.Retires) {
+		if epoch.Retired || !those(epoch) {
 			continue
 		}
 		in, err := c.custodyOf(epoch)
@@ -200,15 +207,16 @@ func (c *Config) retire(ctx context.Context, e *epochs) error {
 			err = in.Destroy(ctx, epoch.key())
 		}
 		if err != nil {
-			return fmt.Errorf("destroying the key of epoch %d: %w", epoch.Number, err)
+			errs = append(errs, fmt.Errorf("destroying the key of epoch %d: %w", epoch.Number, err))
+			continue
 		}
 		epoch.Retired = true
 		if err := c.saveEpochs(e); err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
 		c.Logger.Info("an epoch of the backups was retired: nothing can be restored from it", "epoch", epoch.Number)
 	}
-	return c.forget(e)
+	return errors.Join(append(errs, c.forget(e))...)
 }
 
 // custodyOf is where an epoch's key is.
@@ -218,7 +226,7 @@ func (c *Config) custodyOf(e *Epoch) (custody.Custody, error) {
 			return in, nil
 		}
 	}
-	return nil, fmt.Errorf("it is in a custody %q, which the ledger has no longer; move the ledger there and back again: %w", e.Custody, custody.ErrUnavailable)
+	return nil, fmt.Errorf("it is in a custody %q, which the ledger has no longer; move the ledger there with 'medledger vault move', and back with --retire-epochs: %w", e.Custody, custody.ErrUnavailable)
 }
 
 // forget drops the retired epochs that no medium has any more.

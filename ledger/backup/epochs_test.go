@@ -158,6 +158,26 @@ func TestRetiredWhateverFails(t *testing.T) {
 	if names, _ := h.box.Names(t.Context()); len(names) != 0 {
 		t.Errorf("keys %v are left", names)
 	}
+	// Nor does a plan that makes no sense, or an epoch whose custody is away.
+	h = newHouse(t)
+	h.source.add(1)
+	h.run()
+	e, err := h.config.readEpochs()
+	h.must(err)
+	e.Last, e.Epochs = 2, append(e.Epochs, e.Epochs[0])
+	e.Epochs[0].Custody, e.Epochs[1].Number = custody.Token, 2
+	h.must(h.config.saveEpochs(e))
+	h.must(h.box.Create(t.Context(), "epoch-0002"))
+	h.now = h.now.Add(35 * day)
+	if s := h.status(); len(s.Overdue) != 3 {
+		t.Errorf("on the day itself: overdue %v", s.Overdue)
+	}
+	if _, err := h.Run(t.Context(), h.source, Plan{Recipients: []string{"age1nonsense"}}, false); !errors.Is(err, custody.ErrUnavailable) {
+		t.Error(err)
+	}
+	if h.box.keys["epoch-0002"] != nil {
+		t.Error("a retired epoch's key is left")
+	}
 	// And custody that fails is said.
 	h = newHouse(t)
 	h.source.add(1)

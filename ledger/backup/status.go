@@ -68,7 +68,7 @@ func (b *Backups) Status(ctx context.Context, src Source, p Plan) (*Status, erro
 		if epoch.Snapshot != nil && !epoch.Retired && s.Destroyed > epoch.Snapshot.Destroyed {
 			es.Revivable = s.Destroyed - epoch.Snapshot.Destroyed
 		}
-		if es.Due && epoch.Retires.Before(late) {
+		if es.Due {
 			s.Overdue = append(s.Overdue, fmt.Sprintf("epoch %d was to be retired on %s", epoch.Number, epoch.Retires.Format(time.DateOnly)))
 		}
 		s.Epochs = append(s.Epochs, es)
