@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -66,7 +67,27 @@ func TestBackupWithToken(t *testing.T) {
 		c.Body.Close()
 		t.Error("what was destroyed is read")
 	}
-	succeed(t, join([]string{"backup", "run", "--dir", elsewhere}, b.to())...)
+	again := join([]string{"backup", "run", "--dir", elsewhere}, b.to())
+	succeed(t, again...)
+	p.stop(t, syscall.SIGTERM)
+
+	// Out of the token it goes only without leaving keys behind that nobody destroys.
+	refuse(t, 1, "--retire-epochs", "vault", "move", "--dir", elsewhere, "--to", "file")
+	succeed(t, "vault", "move", "--dir", elsewhere, "--to", "file", "--retire-epochs")
+	if left := keysIn(t, token); slices.ContainsFunc(left, func(name string) bool { return strings.HasPrefix(name, "epoch-") }) {
+		t.Errorf("keys are left in the token: %v", left)
+	}
+	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", "")
+	if r := succeed(t, again...); field(t, r.out, "epoch") != "3" {
+		t.Errorf("backup printed %s", r.out)
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	succeed(t, join([]string{"restore", "--dir", back, "--nothing-newer"}, b.from())...)
+	p = serve(t, back)
+	doctor.URL = p.url
+	if got := contentOf(t, doctor, kept); got != "kept" {
+		t.Errorf("restored without the token, a record is %q", got)
+	}
 	p.stop(t, syscall.SIGTERM)
 }
 
