@@ -283,9 +283,19 @@ func (c *Config) run(ctx context.Context, src Source, e *epochs, p *Plan, recipi
 	if err != nil {
 		return nil, err
 	}
-	// That the medium has the epoch is known before it does.
-	if !slices.Contains(epoch.Media, m.ID) {
-		epoch.Media = append(epoch.Media, m.ID)
+	// That the medium has the epoch is known before it does, and so is what its first
+	// snapshot could bring back.
+	if first := epoch.Snapshot == nil && epoch.FirstDestroyed == nil; first || !slices.Contains(epoch.Media, m.ID) {
+		if first {
+			before, err := src.Destroyed(ctx)
+			if err != nil {
+				return nil, err
+			}
+			epoch.FirstDestroyed = &before
+		}
+		if !slices.Contains(epoch.Media, m.ID) {
+			epoch.Media = append(epoch.Media, m.ID)
+		}
 		if err := c.saveEpochs(e); err != nil {
 			return nil, err
 		}

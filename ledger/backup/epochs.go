@@ -28,6 +28,9 @@ type Epoch struct {
 	Media []string `json:"media"`
 	// Snapshot is the newest one; nil if there is none.
 	Snapshot *Snapshot `json:"snapshot"`
+	// FirstDestroyed is how many destructions there had been before its first snapshot,
+	// of which somebody may have a copy; nil if there is none, or format 1 did not say.
+	FirstDestroyed *uint64 `json:"first_destroyed,omitempty"`
 }
 
 // Snapshot says what of the key tree an epoch can bring back.
@@ -47,7 +50,8 @@ func epochKey(number uint64) string { return fmt.Sprintf("epoch-%04d", number) }
 // the key side when the secrets are, and not a part of them.
 const EpochsFile = "backup-epochs"
 
-const epochsFormat = 1
+// epochsFormat is what is written. Format 1 is read still: it had no FirstDestroyed.
+const epochsFormat = 2
 
 // epochs is the content of that file.
 type epochs struct {
@@ -96,7 +100,11 @@ func (c *Config) readEpochs() (*epochs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the epochs: %w", err)
 	}
-	return &e, e.check(c)
+	if err := e.check(c); err != nil {
+		return nil, err
+	}
+	e.Format = epochsFormat
+	return &e, nil
 }
 
 // keysIn are the names of the keys that a custody has.
@@ -121,7 +129,7 @@ func parseEpochKey(name string) (uint64, bool) {
 }
 
 func (e *epochs) check(c *Config) error {
-	if e.Format != epochsFormat {
+	if e.Format < 1 || e.Format > epochsFormat {
 		return fmt.Errorf("%s has format %d, this program knows %d: use the medledger that wrote it", c.epochsPath(), e.Format, epochsFormat)
 	}
 	if e.Origin != c.Origin {

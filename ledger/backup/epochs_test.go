@@ -73,9 +73,31 @@ func TestWhatCouldComeBack(t *testing.T) {
 	if len(s.Epochs) != 2 || s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 3 || s.Data == nil || s.Data.Size != 10 {
 		t.Errorf("%+v", s)
 	}
-	h.run() // the snapshot of epoch 2 is a newer one now
-	if s := h.status(); s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 0 {
+	h.run() // the snapshot of epoch 2 is a newer one now, and the first may have been copied
+	second := h.plan
+	second.Keys = "keys2"
+	_, err := h.Run(t.Context(), h.source, second, false) // on another medium, under the same key
+	h.must(err)
+	if s := h.status(); s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 3 {
 		t.Errorf("%+v", s)
+	}
+	// A restored ledger knows it too.
+	c := h.elsewhere()
+	h.must(disk.MakeDir(h.fsys, c.Secrets, 0o700))
+	k, err := OpenKeySide(c, "keys2")
+	h.must(err)
+	h.must(k.ImportKeys(t.Context(), h.identity))
+	h.must(k.Adopt())
+	if s, err := New(c).Status(t.Context(), h.source, second); err != nil || len(s.Epochs) != 1 || s.Epochs[0].Revivable != 3 {
+		t.Errorf("restored: %+v, %v", s, err)
+	}
+	// Of an epoch from before format 2 it is not known.
+	e, err := c.readEpochs()
+	h.must(err)
+	e.Format, e.Epochs[0].FirstDestroyed = 1, nil
+	h.must(c.saveEpochs(e))
+	if s, err := New(c).Status(t.Context(), h.source, second); err != nil || s.Epochs[0].Revivable != 5 {
+		t.Errorf("format 1: %+v, %v", s, err)
 	}
 	h.now = h.now.Add(2*day + time.Hour)
 	if s := h.status(); len(s.Overdue) != 1 || !strings.Contains(s.Overdue[0], "no backup") {

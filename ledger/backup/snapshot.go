@@ -72,7 +72,7 @@ func (k *KeySide) manifest(e *epochs, number uint64) (*manifest, error) {
 	if m.Origin != k.c.Origin || m.Key != k.c.VerifierKey {
 		return nil, fmt.Errorf("%s holds keys of %q: %w", k.side.dir, m.Origin, ErrOther)
 	}
-	if m.Format != mediumFormat || m.Number != number || m.Tree != treePrefix+"1" && m.Tree != treePrefix+"2" {
+	if m.Format < 1 || m.Format > manifestFormat || m.Number != number || m.Tree != treePrefix+"1" && m.Tree != treePrefix+"2" {
 		return nil, fmt.Errorf("%s: %w", path, ErrAltered)
 	}
 	return &m, nil
@@ -214,7 +214,7 @@ func (k *KeySide) Adopt() error {
 		e.Last = f.Number
 		e.Epochs = append(e.Epochs, Epoch{
 			Number: f.Number, Made: f.Made, Closes: f.Closes, Retires: f.Retires, Custody: f.Custody,
-			Media: []string{m.ID}, Snapshot: &f.Snapshot,
+			Media: []string{m.ID}, Snapshot: &f.Snapshot, FirstDestroyed: f.FirstDestroyed,
 		})
 		e.Run = &Run{Time: f.Snapshot.Time, Size: f.Snapshot.Size, Epoch: f.Number}
 	}
