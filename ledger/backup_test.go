@@ -476,6 +476,9 @@ func TestRestoreIntoGivenFolders(t *testing.T) {
 	if err != nil || len(secrets) != 0 {
 		t.Errorf("secrets are left: %v, %v", secrets, err)
 	}
+	if keys, err := filepath.Glob(filepath.Join(config.Custody, "keys", "*")); err != nil || len(keys) != 0 {
+		t.Errorf("keys are left in custody: %v, %v", keys, err)
+	}
 	if _, err := ledger.Restore(t.Context(), config, b.from(ledger.Restoration{NothingNewer: true})); err != nil {
 		t.Fatal(err)
 	}

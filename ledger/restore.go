@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 	"golang.org/x/mod/sumdb/note"
@@ -79,7 +80,11 @@ func Restore(ctx context.Context, config Config, r Restoration) (*Restored, erro
 	}
 	b := &restorer{config: config, restoration: r, folder: Folder{place.made, config.Custody}}
 	b.config.Dir = place.made
-	if err := errors.Join(b.run(ctx), b.close()); err != nil {
+	err = b.run(ctx)
+	if err != nil {
+		err = errors.Join(err, b.destroyMade(ctx))
+	}
+	if err := errors.Join(err, b.close()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(place.made), b.forgetSecrets())
 	}
 	return b.result, place.finish()
@@ -116,6 +121,7 @@ type restorer struct {
 	verifier   note.Verifier
 	secret     []byte
 	custody    custody.Custody
+	had        []string        // the names of the keys in custody before
 	source     custody.Custody // another one that the epochs' keys may be in, or nil
 	chain      *backup.Chain
 	keySide    *backup.KeySide
@@ -145,6 +151,9 @@ func (b *restorer) open(ctx context.Context) (err error) {
 	b.secret = k.backupKey()
 	if b.custody, err = openCustody(ctx, b.folder, b.config); err != nil {
 		return err
+	}
+	if b.had, err = b.custody.Names(ctx); err != nil {
+		return fmt.Errorf("looking for keys in custody: %w", err)
 	}
 	if b.chain, err = backup.OpenChain(b.config.FS, b.restoration.Data, b.identities); err != nil {
 		return fmt.Errorf("opening the data side: %w", err)
@@ -185,6 +194,26 @@ func (b *restorer) forgetSecrets() error {
 		err := os.Remove(filepath.Join(b.folder.Custody, b.unpacked[len(b.unpacked)-1-i]))
 		if !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// destroyMade destroys the keys that a failed restoration put into a folder whose secrets it
+// unpacked: to remove their files is not to destroy them.
+func (b *restorer) destroyMade(ctx context.Context) error {
+	if b.custody == nil || b.custody.Kind() != custody.File || !b.made && len(b.unpacked) == 0 {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	names, err := b.custody.Names(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if !slices.Contains(b.had, name) {
+			errs = append(errs, b.custody.Destroy(ctx, name))
 		}
 	}
 	return errors.Join(errs...)
