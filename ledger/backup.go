@@ -10,19 +10,21 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/backup"
 	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/tlog"
 	"github.com/medledger/medledger/ledger/vault"
+	"github.com/medledger/medledger/verifier/life"
 )
 
 // Backup takes a backup (ledger/backup says what one is), while the ledger goes on. full
 // begins a new chain of increments.
 func (l *Ledger) Backup(ctx context.Context, p backup.Plan, full bool) (*backup.Report, error) {
 	if err := l.refuseFolders(p); err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.backups.Retire(ctx)) // a promise, whatever fails
 	}
 	return l.backups.Run(ctx, source{l}, p, full)
 }
@@ -34,6 +36,10 @@ func (l *Ledger) KeepBackups(ctx context.Context, p backup.Plan) error {
 	}
 	return l.backups.Keep(ctx, source{l}, p)
 }
+
+// KeepRetiring retires the epochs of backups on their day until ctx ends. It belongs beside
+// every ledger that is open for long, also if no backups are taken.
+func (l *Ledger) KeepRetiring(ctx context.Context) { l.backups.KeepRetiring(ctx) }
 
 // BackupStatus says what could be restored, and what of the destroyed that could bring
 // back.
@@ -154,6 +160,10 @@ func (l *Ledger) openBackups(ctx context.Context) error {
 		return fmt.Errorf("reading the log's verifier key: %w", err)
 	}
 	c := backupConfig(l.folder, l.config, l.keys, strings.TrimSpace(string(vkey)), l.origin, l.custody)
+	c.LogTime = func() (last time.Time) {
+		l.view(func(s *life.State) { last = s.Head().Time.Time() })
+		return last
+	}
 	if l.custody.Kind() == custody.Token {
 		without := l.config
 		without.Token = Token{}

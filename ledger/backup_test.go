@@ -106,7 +106,7 @@ func TestRestoreGoesOn(t *testing.T) {
 	c.record("after the first backup")
 	m := c.backUp(b)
 	kept, old := c.checkpoint(), c.config
-	c.goOnAt(b, ledger.Restoration{Kept: kept})
+	c.goOnAt(b, ledger.Restoration{Kept: kept, NothingNewer: true})
 	config := c.config
 	if size := c.Log().Published().Checkpoint.Size; size != m.Size+1 || m.Increment != 2 {
 		t.Errorf("the log has %d events, the backup had %+v", size, m)
@@ -224,6 +224,7 @@ func TestBackupFolders(t *testing.T) {
 // TestRestoreNeverForks: whatever shows that the log went on refuses the backup.
 func TestRestoreNeverForks(t *testing.T) {
 	c := newClinic(t)
+	older := c.checkpoint()
 	c.record("one")
 	b := newSides(t)
 	c.backUp(b)
@@ -239,7 +240,9 @@ func TestRestoreNeverForks(t *testing.T) {
 		"a newer checkpoint":             {ledger.Restoration{Kept: after}, ledger.ErrWouldFork},
 		"a newer one, whatever is said":  {ledger.Restoration{Kept: after, NothingNewer: true, LoseEvents: true}, ledger.ErrWouldFork},
 		"no evidence":                    {ledger.Restoration{}, ledger.ErrNothingKept},
-		"the checkpoint of the backup":   {ledger.Restoration{Kept: before}, nil},
+		"the checkpoint of the backup":   {ledger.Restoration{Kept: before}, ledger.ErrNothingKept},
+		"an older checkpoint":            {ledger.Restoration{Kept: older, LoseEvents: true}, ledger.ErrNothingKept},
+		"that, and the operator's word":  {ledger.Restoration{Kept: before, NothingNewer: true}, nil},
 		"the operator's word":            {ledger.Restoration{NothingNewer: true}, nil},
 		"a checkpoint of another ledger": {ledger.Restoration{Kept: other.checkpoint()}, errAny},
 		"no checkpoint":                  {ledger.Restoration{Kept: []byte("x")}, errAny},
@@ -251,7 +254,7 @@ func TestRestoreNeverForks(t *testing.T) {
 	c.backUp(b)
 	old.plan.Keys = b.plan.Keys
 	c.refusedOrNot("an older data side", old, ledger.Restoration{Kept: before}, ledger.ErrWouldFork)
-	c.refusedOrNot("an older data side, knowingly", old, ledger.Restoration{Kept: before, LoseEvents: true}, nil)
+	c.refusedOrNot("an older data side, knowingly", old, ledger.Restoration{Kept: before, NothingNewer: true, LoseEvents: true}, nil)
 	c.refusedOrNot("an older data side, with newer evidence", old, ledger.Restoration{Kept: after, LoseEvents: true}, ledger.ErrWouldFork)
 }
 
@@ -472,6 +475,9 @@ func TestRestoreIntoGivenFolders(t *testing.T) {
 	secrets, err := filepath.Glob(filepath.Join(config.Custody, "*.key"))
 	if err != nil || len(secrets) != 0 {
 		t.Errorf("secrets are left: %v, %v", secrets, err)
+	}
+	if keys, err := filepath.Glob(filepath.Join(config.Custody, "keys", "*")); err != nil || len(keys) != 0 {
+		t.Errorf("keys are left in custody: %v, %v", keys, err)
 	}
 	if _, err := ledger.Restore(t.Context(), config, b.from(ledger.Restoration{NothingNewer: true})); err != nil {
 		t.Fatal(err)

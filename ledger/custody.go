@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/medledger/medledger/events/store/segment"
+	"github.com/medledger/medledger/ledger/backup"
 	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/custody/token"
 	"github.com/medledger/medledger/ledger/vault"
@@ -32,7 +34,14 @@ func (l *Ledger) VaultStats(ctx context.Context) (vault.Stats, error) { return l
 // one, there, and the former is destroyed. Everything else stays. The ledger must not be
 // open; whatever interrupts it, calling it again completes it. config.Token says where
 // the token is, in either case.
-func MoveCustody(ctx context.Context, config Config, to custody.Kind) (err error) {
+//
+// Keys of the backups' epochs do not move. Those in the folder are destroyed on their day
+// from where the ledger is then. A token that is left nobody asks any more, so a move out
+// of it is refused while an epoch's key lives there (ErrLivingEpochs), unless retireEpochs:
+// then the keys of the living epochs in the custody that is left are destroyed first, and
+// nothing is restored from the backups before. Crash in between: a ledger whose next backup
+// begins an epoch.
+func MoveCustody(ctx context.Context, config Config, to custody.Kind, retireEpochs bool) (err error) {
 	config, err = config.withDefaults()
 	if err != nil {
 		return err
@@ -60,6 +69,13 @@ func MoveCustody(ctx context.Context, config Config, to custody.Kind) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, inFolder.Close()) }()
+	leaves := custody.Token
+	if to == custody.Token {
+		leaves = custody.File
+	}
+	if err := leaveEpochs(ctx, f, config, inToken, inFolder, leaves, retireEpochs); err != nil {
+		return err
+	}
 	switch to {
 	case custody.Token:
 		return vault.MoveCustody(ctx, vaultConfig(f, config, inFolder), inToken)
@@ -67,4 +83,28 @@ func MoveCustody(ctx context.Context, config Config, to custody.Kind) (err error
 		return vault.MoveCustody(ctx, vaultConfig(f, config, inToken), inFolder)
 	}
 	return fmt.Errorf("there is no custody %q", to)
+}
+
+// leaveEpochs sees to it that no epoch of the backups lives on in a custody that is left and
+// not looked at again.
+func leaveEpochs(ctx context.Context, f Folder, config Config, inToken, inFolder custody.Custody, leaves custody.Kind, retire bool) error {
+	vkey, verifier, err := verifierOf(config.FS, filepath.Join(f.Custody, logKeyFile))
+	if err != nil {
+		return err
+	}
+	k := new(keys)
+	if err := readCommandsKey(f, config.FS, k); err != nil {
+		return err
+	}
+	c := backupConfig(f, config, k, vkey, verifier.Name(), inToken)
+	c.Elsewhere = inFolder
+	backups := backup.New(c)
+	if retire {
+		return backups.RetireIn(ctx, leaves)
+	}
+	living, err := backups.LivingIn(leaves)
+	if err == nil && leaves == custody.Token && len(living) > 0 {
+		err = fmt.Errorf("%w: %v", ErrLivingEpochs, living)
+	}
+	return err
 }

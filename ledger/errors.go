@@ -58,9 +58,12 @@ var (
 	ErrNewerFormat = errors.New("the folder was written by a newer medledger; use that version")
 	// ErrOldFormat says that an older medledger wrote the folder.
 	ErrOldFormat = errors.New("the folder was written by an older medledger; bring it up to date with 'medledger upgrade'")
-	// ErrNothingKept says that a backup was to be restored without any proof or word
-	// that the log has not gone on since.
-	ErrNothingKept = errors.New("a log that went on after the backup must not go on from there; give the newest checkpoint that anybody has (a receipt and an export have one) with --checkpoint, or say with --nothing-newer that there is none")
+	// ErrNothingKept says that a backup was to be restored without the operator's word
+	// that the log has not gone on since. A checkpoint can refuse a backup; that there is
+	// no newer one no checkpoint shows.
+	ErrNothingKept = errors.New("nothing shows that the log has not gone on after the backup, and then it must not go on from there; look for the newest that anybody has of it (an auditor's checkpoint, a receipt, a patient's bundle) and give that with --checkpoint, which refuses a backup that is older; if nobody has anything newer than the backup, say so with --nothing-newer, in addition to --checkpoint or without it; the checkpoint beside the backup is the backup's own and shows nothing")
+	// ErrLivingEpochs says that a token is to be left in which backups have living keys.
+	ErrLivingEpochs = errors.New("the token has keys of the backups' epochs, which nobody would destroy on their day once the ledger has left it; wait until they are retired, or give --retire-epochs, which destroys them now: then no backup that there is can be restored, so take one right after the move; epochs")
 	// ErrWouldFork says that the log has gone on after the backup, or in another way.
 	ErrWouldFork = errors.New("the log has other events than the backup, so going on from the backup would make two histories; restore a newer backup")
 	// ErrOtherOrigin says that parts of a folder belong to different ledgers.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 	"golang.org/x/mod/sumdb/note"
@@ -28,12 +29,13 @@ type Restoration struct {
 	Data, Keys string
 	// Identity is a file of age identities, of which the backup is encrypted to one.
 	Identity []byte
-	// Kept is the newest checkpoint of the log that anybody has, or nil.
+	// Kept is the newest checkpoint of the log that anybody has, or nil. If it is beyond
+	// the backup, or of another history, that is refused. That there is none newer it
+	// does not show: one that is not beyond the backup may be the backup's own.
 	Kept []byte
 	// NothingNewer is the operator's word that nobody has a checkpoint, a receipt
-	// or anything else of the log that is newer than the backup. It is needed if
-	// Kept is nil: a log that went on after the backup must not go on again from
-	// there.
+	// or anything else of the log that is newer than the backup. It is always needed:
+	// a log that went on after the backup must not go on again from there.
 	NothingNewer bool
 	// LoseEvents takes a data side that is older than the key side: the events since
 	// are lost, and what was destroyed in them stays dead without an event that says
@@ -59,7 +61,7 @@ type Restored struct {
 // side is read before anything is made of it, and the log is audited before the vault is
 // put back. The ledger goes on with the same log: its next event says that it was
 // restored. It refuses if that would fork the log: if Kept is newer than the backup, or
-// none of its history (ErrWouldFork).
+// none of its history (ErrWouldFork); and without NothingNewer (ErrNothingKept).
 //
 // Crash, at any moment before the data folder has its name: an unfinished one, perhaps
 // the folder of the secrets, and keys in custody that nothing was sealed with; another
@@ -78,7 +80,11 @@ func Restore(ctx context.Context, config Config, r Restoration) (*Restored, erro
 	}
 	b := &restorer{config: config, restoration: r, folder: Folder{place.made, config.Custody}}
 	b.config.Dir = place.made
-	if err := errors.Join(b.run(ctx), b.close()); err != nil {
+	err = b.run(ctx)
+	if err != nil {
+		err = errors.Join(err, b.destroyMade(ctx))
+	}
+	if err := errors.Join(err, b.close()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(place.made), b.forgetSecrets())
 	}
 	return b.result, place.finish()
@@ -98,7 +104,7 @@ func (b *restorer) run(ctx context.Context) error {
 	if err := b.goOn(ctx); err != nil {
 		return err
 	}
-	return b.keySide.Adopt(ctx)
+	return b.keySide.Adopt()
 }
 
 // restorer is one Restore under way.
@@ -115,6 +121,8 @@ type restorer struct {
 	verifier   note.Verifier
 	secret     []byte
 	custody    custody.Custody
+	had        []string        // the names of the keys in custody before
+	source     custody.Custody // another one that the epochs' keys may be in, or nil
 	chain      *backup.Chain
 	keySide    *backup.KeySide
 	lastSlot   int64 // of a key that the data side names
@@ -144,6 +152,9 @@ func (b *restorer) open(ctx context.Context) (err error) {
 	if b.custody, err = openCustody(ctx, b.folder, b.config); err != nil {
 		return err
 	}
+	if b.had, err = b.custody.Names(ctx); err != nil {
+		return fmt.Errorf("looking for keys in custody: %w", err)
+	}
 	if b.chain, err = backup.OpenChain(b.config.FS, b.restoration.Data, b.identities); err != nil {
 		return fmt.Errorf("opening the data side: %w", err)
 	}
@@ -151,6 +162,7 @@ func (b *restorer) open(ctx context.Context) (err error) {
 		return fmt.Errorf("the secrets are those of %q, the backup is of another ledger, %q: %w", b.verifier.Name(), h.Origin, ErrOtherOrigin)
 	}
 	c := backupConfig(b.folder, b.config, k, b.vkey, b.verifier.Name(), b.custody)
+	c.Elsewhere = b.source
 	if b.keySide, err = backup.OpenKeySide(c, b.restoration.Keys); err != nil {
 		return fmt.Errorf("opening the key side: %w", err)
 	}
@@ -187,11 +199,34 @@ func (b *restorer) forgetSecrets() error {
 	return errors.Join(errs...)
 }
 
-func (b *restorer) close() error {
-	if b.custody == nil {
+// destroyMade destroys the keys that a failed restoration put into a folder whose secrets it
+// unpacked: to remove their files is not to destroy them.
+func (b *restorer) destroyMade(ctx context.Context) error {
+	if b.custody == nil || b.custody.Kind() != custody.File || !b.made && len(b.unpacked) == 0 {
 		return nil
 	}
-	return b.custody.Close()
+	ctx = context.WithoutCancel(ctx)
+	names, err := b.custody.Names(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if !slices.Contains(b.had, name) {
+			errs = append(errs, b.custody.Destroy(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (b *restorer) close() error {
+	var errs []error
+	for _, in := range []custody.Custody{b.custody, b.source} {
+		if in != nil {
+			errs = append(errs, in.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // check reads all of the data side, and holds its size to what is known of the log. That
@@ -200,7 +235,7 @@ func (b *restorer) check(ctx context.Context) error {
 	if err := b.chain.Read(ctx, b.secret, backup.Contents{}); err != nil {
 		return fmt.Errorf("reading the data side: %w", err)
 	}
-	size := b.chain.Newest.Log.To
+	size, keptSize := b.chain.Newest.Log.To, uint64(0)
 	if b.restoration.Kept != nil {
 		kept, err := proof.VerifyCheckpoint(b.restoration.Kept, b.verifier)
 		if err != nil {
@@ -209,9 +244,13 @@ func (b *restorer) check(ctx context.Context) error {
 		if kept.Size > size {
 			return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", kept.Size, size, ErrWouldFork)
 		}
+		keptSize = kept.Size
 	}
 	if known := b.keySide.Snapshot().Size; known > size && !b.restoration.LoseEvents {
 		return fmt.Errorf("the key side knows of %d events, the data side has %d: bring the newest data side, or give the others up with --lose-events: %w", known, size, ErrWouldFork)
+	}
+	if !b.restoration.NothingNewer {
+		return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", keptSize, size, ErrNothingKept)
 	}
 	return nil
 }
@@ -274,6 +313,10 @@ func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error
 	if err := b.keySide.ImportKeys(ctx, b.identities); err != nil {
 		return err
 	}
+	holder, err := b.keySide.Holder(ctx)
+	if err != nil {
+		return err
+	}
 	tree, err := b.keySide.Tree()
 	if err != nil {
 		return err
@@ -289,7 +332,7 @@ func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{Contents: unpacked, Keys: tree})
+	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{Contents: unpacked, Keys: tree, Custody: holder})
 }
 
 // audit verifies all of the log that was put back, and that it extends what is known of

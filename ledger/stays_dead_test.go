@@ -174,7 +174,7 @@ func TestRetiredEpochRevivesNothing(t *testing.T) {
 		t.Errorf("the tree of the retired epoch: %v", err)
 	}
 	g.reopen()
-	g.goOnAt(g.late, ledger.Restoration{Kept: g.checkpoint()})
+	g.goOnAt(g.late, ledger.Restoration{Kept: g.checkpoint(), NothingNewer: true})
 	for record, want := range g.living {
 		if got := string(g.content(record)); got != want {
 			t.Errorf("a content of %d bytes came back with %d", len(want), len(got))
@@ -279,10 +279,33 @@ func TestSidesOfTwoHistories(t *testing.T) {
 	}
 	c.backUp(two)
 	kept := c.checkpoint()
-	for _, r := range []ledger.Restoration{{Kept: kept}, {NothingNewer: true}, {Kept: kept, LoseEvents: true}} {
+	for _, r := range []ledger.Restoration{{Kept: kept, NothingNewer: true}, {NothingNewer: true}, {Kept: kept, NothingNewer: true, LoseEvents: true}} {
 		c.refusedOrNot("the sides of two histories", mixed(two, one), r, ledger.ErrWouldFork)
 	}
 	c.close()
 	c.config = original
 	c.reopen()
+}
+
+// TestRetirementHoldsWhateverFails: neither folders that are refused nor a clock that was
+// set back behind the log keep an epoch alive.
+func TestRetirementHoldsWhateverFails(t *testing.T) {
+	c := newClinic(t)
+	c.record("one")
+	b := newSides(t)
+	c.backUp(b)
+	c.wait(36 * 24 * time.Hour)
+	c.record("the log's time is past the epoch's day")
+	c.wait(-30 * 24 * time.Hour)
+	if s := c.status(b); !s.Epochs[0].Due {
+		t.Errorf("the clock was set back: %+v", s)
+	}
+	refused := b.plan
+	refused.Data = c.config.Dir
+	if _, err := c.Backup(t.Context(), refused, false); err == nil {
+		t.Error("a backup into the ledger's own folder")
+	}
+	if s := c.status(b); !s.Epochs[0].Retired {
+		t.Errorf("not retired: %+v", s)
+	}
 }

@@ -169,9 +169,11 @@ func (p *program) newBackupStatus() *cobra.Command {
 		Use: "status", Short: "say what could be restored, and what that could bring back",
 		Long: fmt.Sprintf(`
 Says what the newest backup is, and of every epoch until when it could bring
-back what: how many records were destroyed since its newest snapshot, and when
-its key is destroyed. Whoever copied a key side earlier in an epoch could bring
-back what was destroyed since that copy, until the same day.
+back what: how many records were destroyed since its first snapshot (revivable),
+and when its key is destroyed. All snapshots of an epoch are under one key, so a
+copy that somebody made of the first one counts as well. With custody in a folder
+a copy of a key side has that key too, for the paper: with such a copy and the
+paper they could be brought back after that day as well.
 
 Usage:
 
@@ -182,8 +184,9 @@ Flags:
   --json             print it as JSON
 
 The exit code is 1, and standard error says why, if no backup was taken for
-twice as long as backup-every says, or if an epoch should have been retired that
-long ago.
+twice as long as backup-every says, or if the day of an epoch has come and its
+key is still there (due). A server retires epochs within a minute, also if it
+takes no backups.
 
 Example:
 
@@ -213,7 +216,7 @@ func (p *program) backupStatus(ctx context.Context, at sides, asJSON bool) error
 		err = p.statusText(s)
 	}
 	if err == nil && len(s.Overdue) > 0 {
-		err = fmt.Errorf("overdue: %s; see to it that the server runs and both sides are there", strings.Join(s.Overdue, "; "))
+		err = fmt.Errorf("overdue: %s; see to it that the server runs, and that both sides and the custody are there", strings.Join(s.Overdue, "; "))
 	}
 	return err
 }
@@ -248,8 +251,10 @@ func (p *program) statusText(s *backup.Status) error {
 		switch {
 		case e.Retired:
 			fmt.Fprintf(&out, "  retired    here; still on the media %s\n", strings.Join(e.Media, ", "))
+		case e.Due:
+			fmt.Fprintf(&out, "  retires    %s, due: its key is still there\n  revivable  %d destroyed since its first snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
 		default:
-			fmt.Fprintf(&out, "  retires    %s\n  revivable  %d destroyed since the snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
+			fmt.Fprintf(&out, "  retires    %s\n  revivable  %d destroyed since its first snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
 		}
 	}
 	return p.printf("%s", out.String())

@@ -3,10 +3,13 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/ledger/custody"
 	"github.com/medledger/medledger/ledger/custody/custodytest/softhsm"
 )
 
@@ -42,11 +45,18 @@ func TestBackupWithToken(t *testing.T) {
 	}
 
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
-	restore := join([]string{"restore", "--dir", elsewhere, "--checkpoint", checkpoint}, b.from())
+	restore := join([]string{"restore", "--dir", elsewhere, "--checkpoint", checkpoint, "--nothing-newer"}, b.from())
 	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", "")
 	refuse(t, 1, "restore with that token", restore...)
 	refuse(t, 1, "restore with that token", join([]string{"backup", "verify", "--scratch", filepath.Join(t.TempDir(), "s")}, b.from())...)
 	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", token.Socket)
+	before := keysIn(t, token)
+	if r := succeed(t, join([]string{"backup", "verify", "--scratch", filepath.Join(t.TempDir(), "s")}, b.from())...); field(t, r.out, "destroyed") != "1" {
+		t.Errorf("verify printed %s", r.out)
+	}
+	if after := keysIn(t, token); !slices.Equal(before, after) {
+		t.Errorf("a verification made of the token's keys %v: %v", before, after)
+	}
 	succeed(t, restore...)
 	p = serve(t, elsewhere)
 	doctor.URL = p.url
@@ -57,6 +67,35 @@ func TestBackupWithToken(t *testing.T) {
 		c.Body.Close()
 		t.Error("what was destroyed is read")
 	}
-	succeed(t, join([]string{"backup", "run", "--dir", elsewhere}, b.to())...)
+	again := join([]string{"backup", "run", "--dir", elsewhere}, b.to())
+	succeed(t, again...)
 	p.stop(t, syscall.SIGTERM)
+
+	// Out of the token it goes only without leaving keys behind that nobody destroys.
+	refuse(t, 1, "--retire-epochs", "vault", "move", "--dir", elsewhere, "--to", "file")
+	succeed(t, "vault", "move", "--dir", elsewhere, "--to", "file", "--retire-epochs")
+	if left := keysIn(t, token); slices.ContainsFunc(left, func(name string) bool { return strings.HasPrefix(name, "epoch-") }) {
+		t.Errorf("keys are left in the token: %v", left)
+	}
+	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", "")
+	if r := succeed(t, again...); field(t, r.out, "epoch") != "3" {
+		t.Errorf("backup printed %s", r.out)
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	succeed(t, join([]string{"restore", "--dir", back, "--nothing-newer"}, b.from())...)
+	p = serve(t, back)
+	doctor.URL = p.url
+	if got := contentOf(t, doctor, kept); got != "kept" {
+		t.Errorf("restored without the token, a record is %q", got)
+	}
+	p.stop(t, syscall.SIGTERM)
+}
+
+func keysIn(t *testing.T, in custody.Custody) []string {
+	t.Helper()
+	names, err := in.Names(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }

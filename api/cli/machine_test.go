@@ -149,11 +149,13 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := os.Stat(scratch); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a verification left something: %v", err)
 	}
-	r = succeed(t, join(restore, []string{"--checkpoint", newer})...)
+	own := filepath.Join(b.data, "checkpoint")
+	refuse(t, 1, "nothing shows that the log has not gone on", join(restore, []string{"--checkpoint", own})...)
+	r = succeed(t, join(restore, []string{"--checkpoint", newer, "--nothing-newer"})...)
 	if field(t, r.out, "size") != "8" || field(t, r.out, "increments") != "2" || field(t, r.out, "unlogged") != "0" {
 		t.Errorf("restore printed %s", r.out)
 	}
-	refuse(t, 1, "choose an empty folder", join(restore, []string{"--checkpoint", newer})...)
+	refuse(t, 1, "choose an empty folder", join(restore, []string{"--checkpoint", newer, "--nothing-newer"})...)
 	p = serve(t, elsewhere)
 	admin.URL = p.url
 	if _, err := admin.RegisterActor(t.Context(), client.Registration{Role: events.RoleNurse}); err != nil {

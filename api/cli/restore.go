@@ -33,13 +33,16 @@ had been lost before they were backed up.
 
 A log must not go on in two ways: if the old ledger went on after the backup was
 taken, what others have of it (receipts, checkpoints) would contradict the new
-one. So give the newest checkpoint that anybody has; if the log has gone on, it
-is refused.
+one. So ask who has something of it, an auditor's checkpoint, a receipt or a
+patient's bundle, and give the newest with --checkpoint: if the log has gone on,
+it is refused. That nobody has anything newer no checkpoint can show, least of
+all the one beside the backup, which is the backup's own: that is for you to
+say, with --nothing-newer.
 
 Usage:
 
   medledger restore --dir D --data D1 --keys D2 --identity FILE
-      { --checkpoint FILE | --nothing-newer } [--lose-events]
+      --nothing-newer [--checkpoint FILE] [--lose-events]
 
 Flags:
 
@@ -49,17 +52,19 @@ Flags:
   --data D1           the backup's data side
   --keys D2           the backup's key side
   --identity FILE     the identity that 'medledger backup identity' printed
-  --checkpoint FILE   the newest checkpoint of the log that anybody has
-  --nothing-newer     there is none newer than the backup: the old ledger
-                      stopped before the backup, or all that came after it was
-                      seen by nobody
+  --checkpoint FILE   the newest checkpoint of the log that anybody has; it
+                      refuses a backup that is older
+  --nothing-newer     your word that there is none newer than the backup: the
+                      old ledger stopped before the backup, or all that came
+                      after it was seen by nobody. Always needed, also if the
+                      newest checkpoint that anybody has is the backup's
   --lose-events       the data side is older than the key side, and there is no
                       newer one: the events since are lost
 
 Example:
 
   medledger restore --dir ledger --data /mnt/nas/data --keys /mnt/usb/keys \
-      --identity identity.txt --checkpoint kept
+      --identity identity.txt --checkpoint kept --nothing-newer
 `,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if r.checkpoint == "" && !r.NothingNewer {
@@ -120,9 +125,14 @@ the ledger need not be there. It needs as much room as the ledger, and the keys
 of it lie in the scratch folder meanwhile: choose one on an encrypted disk, or
 in memory.
 
+If the ledger's custody is a token, the key of the newest epoch is in it, and
+'custody-socket' (in the file, or MEDLEDGER_CUSTODY_SOCKET) says where that is.
+Nothing changes in the token; the ledger may be served meanwhile.
+
 Usage:
 
   medledger backup verify --data D1 --keys D2 --identity FILE --scratch D
+      [--config FILE]
 
 Flags:
 
@@ -130,25 +140,33 @@ Flags:
   --keys D2        the backup's key side
   --identity FILE  the identity that 'medledger backup identity' printed
   --scratch D      a folder, which must be empty or absent and is removed
+  --config FILE    read where the token is from a file, as serve does
 
 Example:
 
   medledger backup verify --data /mnt/nas/data --keys /mnt/usb/keys \
       --identity identity.txt --scratch /dev/shm/verify
 `,
-		RunE: func(c *cobra.Command, _ []string) error { return p.backupVerify(c.Context(), r, scratch) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := settingsOf(c)
+			if err != nil {
+				return err
+			}
+			return p.backupVerify(c.Context(), r, place{dir: scratch, token: tokenOf(settings)})
+		},
 	}
 	r.flags(c)
+	c.Flags().String("config", "", "a file with settings")
 	c.Flags().StringVar(&scratch, "scratch", "", "a folder to restore into")
 	required(c, "scratch")
 	return c
 }
 
-func (p *program) backupVerify(ctx context.Context, r restoration, scratch string) error {
+func (p *program) backupVerify(ctx context.Context, r restoration, scratch place) error {
 	if err := r.read(); err != nil {
 		return err
 	}
-	v, err := ledger.VerifyBackup(ctx, place{dir: scratch}.config(p), r.Restoration)
+	v, err := ledger.VerifyBackup(ctx, scratch.config(p), r.Restoration)
 	if err != nil {
 		return err
 	}

@@ -132,6 +132,17 @@ func (s *service) open(ctx context.Context) error {
 	return err
 }
 
+// retire retires the epochs of backups while the server runs, also if none are configured
+// (any more), until ctx ends. It returns a channel that closes at its end.
+func (s *service) retire(ctx context.Context) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.ledger.KeepRetiring(ctx)
+	}()
+	return ended
+}
+
 // backups takes them while the server runs, if they are configured, until ctx ends. It
 // returns a channel that closes at its end.
 func (s *service) backups(ctx context.Context) <-chan struct{} {
@@ -151,10 +162,11 @@ func (s *service) backups(ctx context.Context) <-chan struct{} {
 
 func (s *service) serve(ctx context.Context) error {
 	beside, enough := context.WithCancel(ctx)
-	collected, backedUp := collect(beside), s.backups(beside)
+	collected, retired, backedUp := collect(beside), s.retire(beside), s.backups(beside)
 	defer func() {
 		enough()
 		<-collected
+		<-retired
 		<-backedUp
 	}()
 	c := s.settings

@@ -85,6 +85,7 @@ func (p *program) vaultStats(ctx context.Context, at place) error {
 func (p *program) newVaultMove() *cobra.Command {
 	var at place
 	var to string
+	var retire bool
 	c := &cobra.Command{
 		Use: "move", Short: "move the root key into a token, or out of it",
 		Long: `
@@ -95,15 +96,22 @@ What was written before the move stays as good as the file was: an image of fold
 and file from before opens it, so the event of its destruction says "file".
 If it is interrupted, run it again.
 
+The keys of the backups' epochs do not move. Those in the folder are destroyed on
+their day as before. Out of a token it moves only if no living epoch has its key
+there: nobody would destroy it. Wait until they are retired, or give
+--retire-epochs, which destroys the keys of the living epochs in the custody that
+is left. No backup that there is can be restored from then on: take one at once.
+
 Usage:
 
-  medledger vault move --dir D [--custody C] --to token|file
+  medledger vault move --dir D [--custody C] --to token|file [--retire-epochs]
 
 Flags:
 
   --dir D         the ledger's data folder; no server may be running on it
   --custody C     the folder of its secrets (default D.custody)
   --to KIND       token or file
+  --retire-epochs destroy the keys of the living epochs that are left behind
   --config FILE   read these from a file, as serve does
 
 The socket of medledger-token is what 'custody-socket' says in the file, or
@@ -116,21 +124,25 @@ Example:
   export MEDLEDGER_CUSTODY_SOCKET=/run/medledger-token/socket
   medledger vault move --dir ledger --to token
 `,
-		RunE: func(c *cobra.Command, _ []string) error { return p.vaultMove(c.Context(), at, to) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.vaultMove(c.Context(), at, to, retire) },
 	}
 	at.flags(c)
 	c.Flags().StringVar(&to, "to", "", "token or file")
+	c.Flags().BoolVar(&retire, "retire-epochs", false, "destroy the keys of the living epochs that are left behind")
 	required(c, "to")
 	return c
 }
 
-func (p *program) vaultMove(ctx context.Context, at place, to string) error {
+func (p *program) vaultMove(ctx context.Context, at place, to string, retire bool) error {
 	kind := custody.Kind(to)
 	if kind != custody.Token && kind != custody.File {
 		return &usageError{"medledger vault move", fmt.Errorf("--to is %q; give token or file", to)}
 	}
-	if err := ledger.MoveCustody(ctx, at.config(p), kind); err != nil {
+	if err := ledger.MoveCustody(ctx, at.config(p), kind, retire); err != nil {
 		return err
+	}
+	if retire {
+		p.advise("No backup from before the move can be restored; take one now: medledger backup run\n")
 	}
 	if kind == custody.File {
 		p.advise("Unset custody-socket now: it tells the ledger that the key is in a token.\n")

@@ -216,7 +216,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	}{
 		{"1", []string{"--nothing-newer", "--lose-events"}, sizes[1]},
 		{"0", []string{"--nothing-newer", "--lose-events"}, sizes[2]},
-		{"last", []string{"--checkpoint", kept}, all},
+		{"last", []string{"--checkpoint", kept, "--nothing-newer"}, all},
 	} {
 		to := elsewhere()
 		tr.must(t, "medledger", restore(c.name, to, c.args...)...)

@@ -77,11 +77,22 @@ type Config struct {
 	Elsewhere custody.Custody
 	FS        disk.FS
 	Clock     func() time.Time
-	Random    io.Reader
-	Logger    *slog.Logger
+	// LogTime is the time of the log's last event, or nil. A clock that was set back puts
+	// no day off beyond that.
+	LogTime func() time.Time
+	Random  io.Reader
+	Logger  *slog.Logger
 }
 
-func (c *Config) now() time.Time { return c.Clock().UTC().Truncate(time.Second) }
+func (c *Config) now() time.Time {
+	now := c.Clock()
+	if c.LogTime != nil {
+		if last := c.LogTime(); last.After(now) {
+			now = last
+		}
+	}
+	return now.UTC().Truncate(time.Second)
+}
 
 // Plan says where backups go and on which schedule.
 type Plan struct {
@@ -231,14 +242,6 @@ func (b *Backups) Run(ctx context.Context, src Source, p Plan, full bool) (*Repo
 }
 
 func (b *Backups) run(ctx context.Context, src Source, p Plan, full bool) (*Report, error) {
-	p, err := p.WithDefaults()
-	if err != nil {
-		return nil, err
-	}
-	recipients, err := p.recipients()
-	if err != nil {
-		return nil, err
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := &b.c
@@ -247,6 +250,14 @@ func (b *Backups) run(ctx context.Context, src Source, p Plan, full bool) (*Repo
 		return nil, err
 	}
 	late := c.retire(ctx, e)
+	p, err = p.WithDefaults()
+	if err != nil {
+		return nil, errors.Join(late, err)
+	}
+	recipients, err := p.recipients()
+	if err != nil {
+		return nil, errors.Join(late, err)
+	}
 	report, err := c.run(ctx, src, e, &p, recipients, full)
 	return report, errors.Join(late, err)
 }
@@ -272,9 +283,19 @@ func (c *Config) run(ctx context.Context, src Source, e *epochs, p *Plan, recipi
 	if err != nil {
 		return nil, err
 	}
-	// That the medium has the epoch is known before it does.
-	if !slices.Contains(epoch.Media, m.ID) {
-		epoch.Media = append(epoch.Media, m.ID)
+	// That the medium has the epoch is known before it does, and so is what its first
+	// snapshot could bring back.
+	if first := epoch.Snapshot == nil && epoch.FirstDestroyed == nil; first || !slices.Contains(epoch.Media, m.ID) {
+		if first {
+			before, err := src.Destroyed(ctx)
+			if err != nil {
+				return nil, err
+			}
+			epoch.FirstDestroyed = &before
+		}
+		if !slices.Contains(epoch.Media, m.ID) {
+			epoch.Media = append(epoch.Media, m.ID)
+		}
 		if err := c.saveEpochs(e); err != nil {
 			return nil, err
 		}
@@ -300,4 +321,33 @@ func (b *Backups) Retire(ctx context.Context) error {
 		return err
 	}
 	return b.c.retire(ctx, e)
+}
+
+// LivingIn lists the epochs that are not retired and whose key is in a custody of a kind.
+func (b *Backups) LivingIn(kind custody.Kind) ([]uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, err := b.c.readEpochs()
+	if err != nil {
+		return nil, err
+	}
+	var living []uint64
+	for _, epoch := range e.Epochs {
+		if !epoch.Retired && epoch.Custody == kind {
+			living = append(living, epoch.Number)
+		}
+	}
+	return living, nil
+}
+
+// RetireIn retires the epochs whose key is in a custody of a kind before their day: nothing
+// is restored from them any more.
+func (b *Backups) RetireIn(ctx context.Context, kind custody.Kind) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, err := b.c.readEpochs()
+	if err != nil {
+		return err
+	}
+	return b.c.retireThose(ctx, e, func(epoch *Epoch) bool { return epoch.Custody == kind })
 }

@@ -307,7 +307,7 @@ func TestRunAndRestore(t *testing.T) {
 	}
 	k, err := OpenKeySide(c, keysDir)
 	h.must(err)
-	h.must(k.Adopt(t.Context()))
+	h.must(k.Adopt())
 	// The schedule goes on there.
 	h.source.custody = c.Custody
 	h.source.add(1)

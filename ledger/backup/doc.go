@@ -7,8 +7,11 @@
 //
 // A restore joins the newest data with the newest keys. Ciphertext whose key is not in
 // that tree says nothing, however old the data side is; so what was destroyed can be
-// brought back only with a snapshot from before it, and only until the epoch of that is
-// retired. The ledger calls this package, ledger/backup.go and ledger/restore.go.
+// brought back only with a snapshot from before it and the key of its epoch. When the epoch
+// is retired that key is destroyed in custody. With a token as custody it was nowhere else.
+// With a folder it is on every medium too, for the identity on paper (key.age): there it is
+// removed when the medium is seen next, and whoever has a medium that is never seen again,
+// or a copy of one, and the paper, can bring back what was destroyed for ever. The ledger calls this package, ledger/backup.go and ledger/restore.go.
 //
 // # Data side
 //
@@ -55,7 +58,7 @@
 //	medium             whose it is, and which medium
 //	secrets.age        the files of the folder of the secrets, but for the keys that
 //	                   must be able to die: canonical JSON in the form of Secrets
-//	epoch-NNNN/        an epoch:
+//	epoch-NNNN/        an epoch (format 2 of its file snapshot; 1 lacked first_destroyed):
 //	  snapshot         what it has, when it is retired; the log's checkpoint then
 //	  tree-1 or tree-2 the newest snapshot of the key tree (vault.BackupKeys)
 //	  key.age          the epoch's key, for the recipients; not if custody is a token:
@@ -68,9 +71,22 @@
 // that has it when that is seen next. Which epochs there are, and which media have them, is
 // in backup-epochs in the folder of the secrets. Until a medium was seen again, whoever has
 // it and an identity has the epoch's key still (key.age): 'medledger backup status' lists
-// it. With a token as custody there is no such copy. A ledger that moves to another custody
-// begins an epoch there with its next backup; the keys of the epochs before stay where they
-// are, until their day, on which they are destroyed there.
+// it. Of copies of a medium nobody knows, and from those the key is never removed. With a
+// token as custody there is no such copy.
+//
+// All snapshots of an epoch, on all media, are under one key: what an epoch could bring back
+// is what was destroyed since its first snapshot, not since its newest (first_destroyed in
+// backup-epochs, from format 2 on).
+//
+// Every server retires epochs, whether or not it takes backups, and a run retires before it
+// does anything else. The day has come when the clock says so, or the time of the log's last
+// event.
+//
+// A ledger that moves to another custody begins an epoch there with its next backup. The
+// keys of the epochs before stay where they are: in the folder until their day, on which
+// they are destroyed there; out of a token the ledger does not move while one lives there,
+// unless they are destroyed at once, and then the backups before cannot be restored. To
+// restore only the key of the newest epoch is needed.
 //
 // What a crash leaves:
 //
@@ -100,9 +116,11 @@
 //	                                 the log has gone on after the data, and that is
 //	                                 refused unless it is said that events may be lost
 //	neither is the newest            what was destroyed after both. Whoever restores says
-//	                                 that there is none newer, or gives the newest
-//	                                 checkpoint, which refuses: a destruction is an event
-//	the epoch is retired             no restore
+//	                                 that there is none newer; the newest checkpoint that
+//	                                 anybody has refuses it: a destruction is an event
+//	the epoch is retired             no restore, where that is known or the clock is past
+//	                                 its day; with key.age in a copy and the identity,
+//	                                 age opens it without this program
 //
 // A key tree that is older than the data lacks keys of what is newer; that is refused too.
 // A record that was destroyed between the reading of the log and that of the key tree in

@@ -28,6 +28,9 @@ type Epoch struct {
 	Media []string `json:"media"`
 	// Snapshot is the newest one; nil if there is none.
 	Snapshot *Snapshot `json:"snapshot"`
+	// FirstDestroyed is how many destructions there had been before its first snapshot,
+	// of which somebody may have a copy; nil if there is none, or format 1 did not say.
+	FirstDestroyed *uint64 `json:"first_destroyed,omitempty"`
 }
 
 // Snapshot says what of the key tree an epoch can bring back.
@@ -47,7 +50,8 @@ func epochKey(number uint64) string { return fmt.Sprintf("epoch-%04d", number) }
 // the key side when the secrets are, and not a part of them.
 const EpochsFile = "backup-epochs"
 
-const epochsFormat = 1
+// epochsFormat is what is written. Format 1 is read still: it had no FirstDestroyed.
+const epochsFormat = 2
 
 // epochs is the content of that file.
 type epochs struct {
@@ -96,12 +100,16 @@ func (c *Config) readEpochs() (*epochs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the epochs: %w", err)
 	}
-	return &e, e.check(c)
+	if err := e.check(c); err != nil {
+		return nil, err
+	}
+	e.Format = epochsFormat
+	return &e, nil
 }
 
-// keysInCustody are the names of the keys that are there.
-func (c *Config) keysInCustody(ctx context.Context) (map[string]bool, error) {
-	names, err := c.Custody.Names(ctx)
+// keysIn are the names of the keys that a custody has.
+func keysIn(ctx context.Context, in custody.Custody) (map[string]bool, error) {
+	names, err := in.Names(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the keys of epochs: %w", err)
 	}
@@ -121,7 +129,7 @@ func parseEpochKey(name string) (uint64, bool) {
 }
 
 func (e *epochs) check(c *Config) error {
-	if e.Format != epochsFormat {
+	if e.Format < 1 || e.Format > epochsFormat {
 		return fmt.Errorf("%s has format %d, this program knows %d: use the medledger that wrote it", c.epochsPath(), e.Format, epochsFormat)
 	}
 	if e.Origin != c.Origin {
@@ -160,7 +168,7 @@ func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error
 	now := c.now()
 	if n := len(e.Epochs); n > 0 {
 		last := &e.Epochs[n-1]
-		there, err := c.keysInCustody(ctx)
+		there, err := keysIn(ctx, c.Custody)
 		if err != nil {
 			return nil, err
 		}
@@ -186,13 +194,20 @@ func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error
 	return &e.Epochs[len(e.Epochs)-1], c.saveEpochs(e)
 }
 
-// retire destroys the keys of the epochs whose day has come. Crash after a key was
-// destroyed: the epoch is due still, and the next call finds its key gone. Crash after
-// the epochs were written: it is retired, and on the media still.
+// retire retires the epochs whose day has come.
 func (c *Config) retire(ctx context.Context, e *epochs) error {
+	now := c.now()
+	return c.retireThose(ctx, e, func(epoch *Epoch) bool { return !now.Before(epoch.Retires) })
+}
+
+// retireThose destroys the keys of epochs. One that cannot be destroyed keeps no other
+// alive. Crash after a key was destroyed: the epoch lives still, and the next call finds its
+// key gone. Crash after the epochs were written: it is retired, and on the media still.
+func (c *Config) retireThose(ctx context.Context, e *epochs, those func(*Epoch) bool) error {
+	var errs []error
 	for i := range e.Epochs {
 		epoch := &e.Epochs[i]
-		if epoch.Retired || c.now().Before(epoch.Retires) {
+		if epoch.Retired || !those(epoch) {
 			continue
 		}
 		in, err := c.custodyOf(epoch)
@@ -200,15 +215,16 @@ func (c *Config) retire(ctx context.Context, e *epochs) error {
 			err = in.Destroy(ctx, epoch.key())
 		}
 		if err != nil {
-			return fmt.Errorf("destroying the key of epoch %d: %w", epoch.Number, err)
+			errs = append(errs, fmt.Errorf("destroying the key of epoch %d: %w", epoch.Number, err))
+			continue
 		}
 		epoch.Retired = true
 		if err := c.saveEpochs(e); err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
 		c.Logger.Info("an epoch of the backups was retired: nothing can be restored from it", "epoch", epoch.Number)
 	}
-	return c.forget(e)
+	return errors.Join(append(errs, c.forget(e))...)
 }
 
 // custodyOf is where an epoch's key is.
@@ -218,7 +234,7 @@ func (c *Config) custodyOf(e *Epoch) (custody.Custody, error) {
 			return in, nil
 		}
 	}
-	return nil, fmt.Errorf("it is in a custody %q, which the ledger has no longer; move the ledger there and back again: %w", e.Custody, custody.ErrUnavailable)
+	return nil, fmt.Errorf("it is in a custody %q, which the ledger has no longer; move the ledger there with 'medledger vault move', and back with --retire-epochs: %w", e.Custody, custody.ErrUnavailable)
 }
 
 // forget drops the retired epochs that no medium has any more.

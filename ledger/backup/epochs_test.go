@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -72,9 +73,31 @@ func TestWhatCouldComeBack(t *testing.T) {
 	if len(s.Epochs) != 2 || s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 3 || s.Data == nil || s.Data.Size != 10 {
 		t.Errorf("%+v", s)
 	}
-	h.run() // the snapshot of epoch 2 is a newer one now
-	if s := h.status(); s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 0 {
+	h.run() // the snapshot of epoch 2 is a newer one now, and the first may have been copied
+	second := h.plan
+	second.Keys = "keys2"
+	_, err := h.Run(t.Context(), h.source, second, false) // on another medium, under the same key
+	h.must(err)
+	if s := h.status(); s.Epochs[0].Revivable != 5 || s.Epochs[1].Revivable != 3 {
 		t.Errorf("%+v", s)
+	}
+	// A restored ledger knows it too.
+	c := h.elsewhere()
+	h.must(disk.MakeDir(h.fsys, c.Secrets, 0o700))
+	k, err := OpenKeySide(c, "keys2")
+	h.must(err)
+	h.must(k.ImportKeys(t.Context(), h.identity))
+	h.must(k.Adopt())
+	if s, err := New(c).Status(t.Context(), h.source, second); err != nil || len(s.Epochs) != 1 || s.Epochs[0].Revivable != 3 {
+		t.Errorf("restored: %+v, %v", s, err)
+	}
+	// Of an epoch from before format 2 it is not known.
+	e, err := c.readEpochs()
+	h.must(err)
+	e.Format, e.Epochs[0].FirstDestroyed = 1, nil
+	h.must(c.saveEpochs(e))
+	if s, err := New(c).Status(t.Context(), h.source, second); err != nil || s.Epochs[0].Revivable != 5 {
+		t.Errorf("format 1: %+v, %v", s, err)
 	}
 	h.now = h.now.Add(2*day + time.Hour)
 	if s := h.status(); len(s.Overdue) != 1 || !strings.Contains(s.Overdue[0], "no backup") {
@@ -156,6 +179,26 @@ func TestRetiredWhateverFails(t *testing.T) {
 	}
 	if names, _ := h.box.Names(t.Context()); len(names) != 0 {
 		t.Errorf("keys %v are left", names)
+	}
+	// Nor does a plan that makes no sense, or an epoch whose custody is away.
+	h = newHouse(t)
+	h.source.add(1)
+	h.run()
+	e, err := h.config.readEpochs()
+	h.must(err)
+	e.Last, e.Epochs = 2, append(e.Epochs, e.Epochs[0])
+	e.Epochs[0].Custody, e.Epochs[1].Number = custody.Token, 2
+	h.must(h.config.saveEpochs(e))
+	h.must(h.box.Create(t.Context(), "epoch-0002"))
+	h.now = h.now.Add(35 * day)
+	if s := h.status(); len(s.Overdue) != 3 {
+		t.Errorf("on the day itself: overdue %v", s.Overdue)
+	}
+	if _, err := h.Run(t.Context(), h.source, Plan{Recipients: []string{"age1nonsense"}}, false); !errors.Is(err, custody.ErrUnavailable) {
+		t.Error(err)
+	}
+	if h.box.keys["epoch-0002"] != nil {
+		t.Error("a retired epoch's key is left")
 	}
 	// And custody that fails is said.
 	h = newHouse(t)
@@ -300,5 +343,60 @@ func TestMovedCustody(t *testing.T) {
 	h.must(h.Retire(t.Context()))
 	if len(h.box.keys)+len(in.keys) != 0 {
 		t.Errorf("keys are left: %v, %v", h.box.keys, in.keys)
+	}
+}
+
+// TestOnlyTheNewestKeyCounts moves the ledger to a token and out of it again. Restored is
+// with the key of the newest epoch, whatever became of the earlier ones; and those whose
+// key is elsewhere are alive, there, for nobody has destroyed it.
+func TestOnlyTheNewestKeyCounts(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	in := &box{keys: map[string][]byte{}}
+	moved := h.config
+	moved.Custody, moved.Elsewhere = token{in}, h.box
+	h.source.custody, h.Backups = moved.Custody, New(moved)
+	h.run() // epoch 2, in the token
+	folders := 0
+	adopted := func(c Config) []Epoch {
+		t.Helper()
+		folders++
+		c.Secrets = fmt.Sprint("elsewhere-", folders)
+		h.must(disk.MakeDir(h.fsys, c.Secrets, 0o700))
+		k, err := OpenKeySide(c, keysDir)
+		h.must(err)
+		h.must(k.ImportKeys(t.Context(), h.identity))
+		if holder, err := k.Holder(t.Context()); err != nil || holder.Kind() != h.source.custody.Kind() {
+			t.Errorf("the newest key is in %v, %v", holder, err)
+		}
+		h.must(k.Adopt())
+		e, err := c.readEpochs()
+		h.must(err)
+		for _, epoch := range e.Epochs {
+			if epoch.Retired {
+				t.Errorf("epoch %d counts as retired, and its key lives", epoch.Number)
+			}
+		}
+		return e.Epochs
+	}
+	with := h.elsewhere()
+	with.Custody, with.Elsewhere = token{in}, nil
+	if e := adopted(with); len(e) != 2 || e[0].Custody != custody.File || e[1].Custody != custody.Token {
+		t.Errorf("restored with the token: %+v", e)
+	}
+	// A scratch custody takes nothing of the token's.
+	scratch := h.elsewhere()
+	scratch.Elsewhere = token{in}
+	adopted(scratch)
+	if names, _ := scratch.Custody.Names(t.Context()); len(names) != 1 || len(in.keys) != 1 {
+		t.Errorf("keys %v in the scratch custody, %d in the token", names, len(in.keys))
+	}
+	h.source.custody, h.Backups = h.box, New(h.config)
+	h.run() // epoch 3, in the folder again
+	path := filepath.Join(keysDir, "epoch-0001", keyFile)
+	h.must(disk.WriteFile(h.fsys, path, []byte("damaged"), 0o600))
+	if e := adopted(h.elsewhere()); len(e) != 3 || e[1].Custody != custody.Token || e[2].Custody != custody.File {
+		t.Errorf("restored without the token: %+v", e)
 	}
 }

@@ -24,6 +24,8 @@ const (
 	keyFile      = "key.age"
 	treePrefix   = "tree-"
 	mediumFormat = 1
+	// manifestFormat is what is written. Format 1 is read still: it had no FirstDestroyed.
+	manifestFormat = 2
 )
 
 // medium says whose key side a folder is.
@@ -51,6 +53,8 @@ type manifest struct {
 	Tree       string       `json:"tree"`       // the file of the tree
 	SHA256     string       `json:"sha256"`     // of that
 	Checkpoint []byte       `json:"checkpoint"` // the log's, signed, as in the data side of the same run
+	// FirstDestroyed is the epoch's.
+	FirstDestroyed *uint64 `json:"first_destroyed,omitempty"`
 }
 
 // keySide is a folder of epochs.
@@ -166,9 +170,9 @@ func (k keySide) snapshot(ctx context.Context, c *Config, src Source, e *Epoch, 
 		return err
 	}
 	next := manifest{
-		Format: mediumFormat, Origin: c.Origin, Key: c.VerifierKey, Number: e.Number, Made: e.Made, Closes: e.Closes, Retires: e.Retires,
+		Format: manifestFormat, Origin: c.Origin, Key: c.VerifierKey, Number: e.Number, Made: e.Made, Closes: e.Closes, Retires: e.Retires,
 		Custody:    e.Custody,
-		Recipients: before.Recipients, Checkpoint: checkpoint,
+		Recipients: before.Recipients, Checkpoint: checkpoint, FirstDestroyed: e.FirstDestroyed,
 	}
 	if next.Recipients, err = k.putKey(ctx, c, e, p, recipients, before.Recipients); err != nil {
 		return fmt.Errorf("writing the epoch's key: %w", err)

@@ -10,8 +10,26 @@ import (
 // sleep.
 const glance = time.Minute
 
-// Keep takes a backup whenever one is due until ctx ends, and retires epochs in their
-// time. What fails is logged, is in Health, and is tried again after a tenth of Every.
+// KeepRetiring retires epochs in their time until ctx ends, with a plan or without one: a
+// ledger that takes no backups any more has promised it as well. What fails is logged and
+// tried again.
+func (b *Backups) KeepRetiring(ctx context.Context) {
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for {
+		if err := b.Retire(ctx); err != nil && ctx.Err() == nil {
+			b.c.Logger.ErrorContext(ctx, "an epoch of the backups could not be retired", "cause", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Keep takes a backup whenever one is due until ctx ends. What fails is logged, is in
+// Health, and is tried again after a tenth of Every. KeepRetiring runs beside it.
 func (b *Backups) Keep(ctx context.Context, src Source, p Plan) error {
 	p, err := p.WithDefaults()
 	if err != nil {
@@ -44,10 +62,6 @@ func (k *keeper) look(ctx context.Context) {
 		k.tried = now
 		report, err := k.b.Run(ctx, k.src, k.plan, false)
 		k.tell(ctx, report, err)
-		return
-	}
-	if err := k.b.Retire(ctx); err != nil && ctx.Err() == nil {
-		k.b.c.Logger.ErrorContext(ctx, "an epoch of the backups could not be retired", "cause", err)
 	}
 }
 

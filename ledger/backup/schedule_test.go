@@ -57,8 +57,14 @@ func TestKeep(t *testing.T) {
 	k.plan.Every = 365 * day
 	h.now = h.now.Add(140 * day)
 	k.look(t.Context())
-	if s := h.status(); !s.Epochs[len(s.Epochs)-1].Retired {
-		t.Errorf("an epoch is not retired: %+v", s.Epochs)
+	if s := h.status(); !s.Epochs[len(s.Epochs)-1].Due || len(s.Overdue) != 2 {
+		t.Errorf("an epoch past its day: %+v", s)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it looks once
+	h.KeepRetiring(ctx)
+	if s := h.status(); !s.Epochs[len(s.Epochs)-1].Retired || len(s.Overdue) != 1 {
+		t.Errorf("an epoch is not retired: %+v", s)
 	}
 }
 

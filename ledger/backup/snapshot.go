@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"filippo.io/age"
 
@@ -71,7 +72,7 @@ func (k *KeySide) manifest(e *epochs, number uint64) (*manifest, error) {
 	if m.Origin != k.c.Origin || m.Key != k.c.VerifierKey {
 		return nil, fmt.Errorf("%s holds keys of %q: %w", k.side.dir, m.Origin, ErrOther)
 	}
-	if m.Format != mediumFormat || m.Number != number || m.Tree != treePrefix+"1" && m.Tree != treePrefix+"2" {
+	if m.Format < 1 || m.Format > manifestFormat || m.Number != number || m.Tree != treePrefix+"1" && m.Tree != treePrefix+"2" {
 		return nil, fmt.Errorf("%s: %w", path, ErrAltered)
 	}
 	return &m, nil
@@ -89,33 +90,62 @@ func (k *KeySide) Checkpoint() []byte { return k.newest().Checkpoint }
 // Key is the name in custody of the key that opens the newest snapshot.
 func (k *KeySide) Key() string { return epochKey(k.newest().Number) }
 
-// ImportKeys takes the epochs' keys into custody that are not there. It can be repeated.
-// Of earlier epochs than the newest those are left out whose day has come, for their keys
-// should be nowhere by now, and those whose keys cannot be had.
-func (k *KeySide) ImportKeys(ctx context.Context, identities []age.Identity) error {
-	there, err := k.c.keysInCustody(ctx)
-	if err != nil {
-		return err
+// Holder is the custody that has the key of the newest snapshot, once ImportKeys has
+// succeeded.
+func (k *KeySide) Holder(ctx context.Context) (custody.Custody, error) {
+	in, err := k.holder(ctx, k.newest())
+	if err == nil && in == nil {
+		err = fmt.Errorf("the key of epoch %d: %w", k.newest().Number, custody.ErrNoKey)
 	}
+	return in, err
+}
+
+// holder is the custody that has an epoch's key; nil if none has. A key of the same name
+// in a custody of another kind is another key.
+func (k *KeySide) holder(ctx context.Context, m *manifest) (custody.Custody, error) {
+	for _, in := range []custody.Custody{k.c.Custody, k.c.Elsewhere} {
+		if in == nil || in.Kind() != m.Custody {
+			continue
+		}
+		there, err := keysIn(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if there[epochKey(m.Number)] {
+			return in, nil
+		}
+	}
+	return nil, nil
+}
+
+// ImportKeys takes the epochs' keys into custody that are in none. It can be repeated.
+// Only the newest one is needed to restore. Of the others those are left out whose day has
+// come, for their keys should be nowhere by now, and those that cannot be had: that a key
+// is damaged, or in a token that is not here, makes the newest no worse.
+func (k *KeySide) ImportKeys(ctx context.Context, identities []age.Identity) error {
 	for i := range k.found {
 		m := &k.found[i]
-		if there[epochKey(m.Number)] {
+		err := k.obtainKey(ctx, m, identities)
+		if err == nil {
 			continue
 		}
-		if !k.c.now().Before(m.Retires) {
-			if m == k.newest() {
-				return fmt.Errorf("epoch %d was to be retired on %s: %w", m.Number, m.Retires.Format("2006-01-02"), ErrRetired)
-			}
-			continue
+		if m == k.newest() || ctx.Err() != nil {
+			return err
 		}
-		if err := k.importKey(ctx, m, identities); err != nil {
-			if m == k.newest() || !errors.Is(err, custody.ErrNoKey) {
-				return err
-			}
-			k.c.Logger.Info("an earlier epoch is given up", "epoch", m.Number, "cause", err)
-		}
+		k.c.Logger.Info("the key of an earlier epoch is left out", "epoch", m.Number, "cause", err)
 	}
 	return nil
+}
+
+func (k *KeySide) obtainKey(ctx context.Context, m *manifest, identities []age.Identity) error {
+	in, err := k.holder(ctx, m)
+	if err != nil || in != nil {
+		return err
+	}
+	if !k.c.now().Before(m.Retires) {
+		return fmt.Errorf("epoch %d was to be retired on %s: %w", m.Number, m.Retires.Format(time.DateOnly), ErrRetired)
+	}
+	return k.importKey(ctx, m, identities)
 }
 
 func (k *KeySide) importKey(ctx context.Context, m *manifest, identities []age.Identity) error {
@@ -165,12 +195,9 @@ func (k *KeySide) Tree() (io.ReadSeekCloser, error) {
 }
 
 // Adopt writes the epochs of the key side into the folder of the secrets, if that does not
-// have them: the schedule goes on with them. Those whose key is not there are retired.
-func (k *KeySide) Adopt(ctx context.Context) error {
-	there, err := k.c.keysInCustody(ctx)
-	if err != nil {
-		return err
-	}
+// have them: the schedule goes on with them. Also those whose key is not here live until
+// their day: nobody has destroyed it.
+func (k *KeySide) Adopt() error {
 	var m medium
 	if err := readAuthenticated(k.c.FS, k.side.path(mediumFile), k.c.Secret, "medium", &m); err != nil {
 		return fmt.Errorf("reading what the key side is: %w", err)
@@ -186,8 +213,8 @@ func (k *KeySide) Adopt(ctx context.Context) error {
 		}
 		e.Last = f.Number
 		e.Epochs = append(e.Epochs, Epoch{
-			Number: f.Number, Made: f.Made, Closes: f.Closes, Retires: f.Retires, Custody: k.c.Custody.Kind(), Retired: !there[epochKey(f.Number)],
-			Media: []string{m.ID}, Snapshot: &f.Snapshot,
+			Number: f.Number, Made: f.Made, Closes: f.Closes, Retires: f.Retires, Custody: f.Custody,
+			Media: []string{m.ID}, Snapshot: &f.Snapshot, FirstDestroyed: f.FirstDestroyed,
 		})
 		e.Run = &Run{Time: f.Snapshot.Time, Size: f.Snapshot.Size, Epoch: f.Number}
 	}

@@ -31,8 +31,10 @@ type DataStatus struct {
 // EpochStatus says what an epoch could still bring back.
 type EpochStatus struct {
 	Epoch
-	// Revivable is how many destructions there were since its newest snapshot: whoever
-	// has that, the data side and the epoch's key could bring them back until Retires.
+	// Revivable is how many destructions there were since its first snapshot: all of its
+	// snapshots, on all media, are under one key, so whoever copied the first one and has
+	// the data side could bring them back until Retires; and with a copy of key.age and an
+	// identity after that. Of an epoch from before format 2 it is all that there were.
 	Revivable uint64 `json:"revivable"`
 	// Due says that its day has come and its key is still there.
 	Due bool `json:"due"`
@@ -65,15 +67,26 @@ func (b *Backups) Status(ctx context.Context, src Source, p Plan) (*Status, erro
 	}
 	for _, epoch := range e.Epochs {
 		es := EpochStatus{Epoch: epoch, Due: !epoch.Retired && !s.Time.Before(epoch.Retires)}
-		if epoch.Snapshot != nil && !epoch.Retired && s.Destroyed > epoch.Snapshot.Destroyed {
-			es.Revivable = s.Destroyed - epoch.Snapshot.Destroyed
+		if !epoch.Retired {
+			es.Revivable = epoch.revivable(s.Destroyed)
 		}
-		if es.Due && epoch.Retires.Before(late) {
+		if es.Due {
 			s.Overdue = append(s.Overdue, fmt.Sprintf("epoch %d was to be retired on %s", epoch.Number, epoch.Retires.Format(time.DateOnly)))
 		}
 		s.Epochs = append(s.Epochs, es)
 	}
 	return s, nil
+}
+
+// revivable is how many of the destructions so far came after the first snapshot.
+func (e *Epoch) revivable(destroyed uint64) uint64 {
+	switch {
+	case e.FirstDestroyed != nil:
+		return destroyed - min(destroyed, *e.FirstDestroyed)
+	case e.Snapshot != nil: // it is not known when the first one was
+		return destroyed
+	}
+	return 0
 }
 
 // Until returns until when what is destroyed now could be brought back by whoever has

@@ -126,11 +126,11 @@ func (s *story) halt(what string) error {
 // restore makes the ledger anew from its backup, and lets the clinic go on.
 func (s *story) restore(ctx context.Context) error {
 	from := func(data string) []string {
-		return []string{"restore", "--dir", s.at.Data, "--data", data, "--keys", s.stick(), "--identity", s.paper(), "--checkpoint", s.file("checkpoint.kept")}
+		return []string{"restore", "--dir", s.at.Data, "--data", data, "--keys", s.stick(), "--identity", s.paper(), "--checkpoint", s.file("checkpoint.kept"), "--nothing-newer"}
 	}
 	shown := func(data string) {
 		s.command("medledger", "restore", "--dir", s.shown([]string{folder})[0], "--data", data, "--keys", stickName,
-			"--identity", paperName, "--checkpoint", "checkpoint.kept")
+			"--identity", paperName, "--checkpoint", "checkpoint.kept", "--nothing-newer")
 	}
 	shown(noonName)
 	_, err := s.medledger.run(ctx, from(s.diskOfNoon())...)
