@@ -85,7 +85,7 @@ func TestBundlesWhileTheLogGrows(t *testing.T) {
 	records := []events.ID{c.record("first"), c.record("second"), c.record("third")}
 	ended := make(chan struct{})
 	var busy sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		busy.Go(func() {
 			for i := 0; ; i++ {
 				select {
@@ -105,7 +105,7 @@ func TestBundlesWhileTheLogGrows(t *testing.T) {
 		})
 	}
 	size := uint64(0)
-	for i := range 60 {
+	for i := range 20 {
 		v, types := c.bundle(c.auditor, records[i%len(records)])
 		if v.Summary.Events != uint64(len(types)) || v.Leaf.Size <= size {
 			t.Errorf("after one of %d events a bundle of %d, with %d of %d", size, v.Leaf.Size, len(types), v.Summary.Events)
