@@ -51,16 +51,13 @@ func (l *Ledger) recover(ctx context.Context) error {
 // destroyAgain destroys the keys of records whose destruction is in the log and
 // not in the vault. A vault that was put back from a backup is like that.
 func (l *Ledger) destroyAgain(ctx context.Context, destroyed []events.ID) error {
-	remembered, err := l.vault.Tombstones(ctx)
-	if err != nil {
+	forgotten, err := l.vault.WithoutTombstone(ctx, destroyed)
+	if err != nil || len(forgotten) == 0 {
 		return err
 	}
-	if remembered >= len(destroyed) {
-		return nil
-	}
 	l.config.Logger.Warn("the vault is older than the log; destroying again what was destroyed",
-		"destroyed", len(destroyed), "remembered", remembered)
-	for _, record := range destroyed {
+		"destroyed", len(destroyed), "forgotten", len(forgotten))
+	for _, record := range forgotten {
 		if _, err := l.vault.Destroy(ctx, record); err != nil {
 			return fmt.Errorf("destroying a record again: %w", err)
 		}

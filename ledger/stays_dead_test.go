@@ -309,3 +309,27 @@ func TestRetirementHoldsWhateverFails(t *testing.T) {
 		t.Errorf("not retired: %+v", s)
 	}
 }
+
+// TestDestroyedAgainOneByOne: a vault that remembers as many destructions as the log has,
+// and others, is told of those that it lacks.
+func TestDestroyedAgainOneByOne(t *testing.T) {
+	g := newGraveyard(t)
+	g.close()
+	v, err := vault.Open(t.Context(), g.vaultAt(g.config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := events.MustNewID()
+	if _, err := v.Destroy(t.Context(), other); err != nil {
+		t.Error(err)
+	}
+	lives := events.MustNewID()
+	without, err := v.WithoutTombstone(t.Context(), []events.ID{g.dead, lives, other})
+	if err != nil || len(without) != 1 || without[0] != lives {
+		t.Errorf("without a tombstone: %v, %v; want %v", without, err, lives)
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	g.reopen()
+}

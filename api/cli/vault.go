@@ -96,11 +96,12 @@ What was written before the move stays as good as the file was: an image of fold
 and file from before opens it, so the event of its destruction says "file".
 If it is interrupted, run it again.
 
-The keys of the backups' epochs do not move. Those in the folder are destroyed on
-their day as before. Out of a token it moves only if no living epoch has its key
-there: nobody would destroy it. Wait until they are retired, or give
---retire-epochs, which destroys the keys of the living epochs in the custody that
-is left. No backup that there is can be restored from then on: take one at once.
+The keys of the backups' epochs do not move. Those in the folder are destroyed
+on their day as before. Out of a token it moves only if no living epoch has its
+key there: nobody would destroy it. Wait until they are retired, or give
+--retire-epochs, which destroys the keys of the living epochs in the custody
+that is left. No backup that there is can be restored from then on: take one at
+once.
 
 Usage:
 
