@@ -158,7 +158,7 @@ func TestTokenPageNamesWhatThereIs(t *testing.T) {
 		for _, word := range strings.Fields(text) {
 			option, found := strings.CutPrefix(word, "--")
 			known := []string{"module", "token-label", "pin-file", "allow-uid", "group", "check"}
-			others := []string{"system", "home-dir", "shell", "init-token", "free", "label", "so-pin", "pin", "init-pin", "login", "login-type", "now", "so"}
+			others := []string{"system", "home-dir", "shell", "init-token", "free", "label", "so-pin", "pin", "init-pin", "login", "login-type", "now", "so", "to", "config", "dir"}
 			if found && option != "" && !slices.Contains(known, option) && (text == command || !slices.Contains(others, option)) {
 				t.Errorf("--%s is no option of the helper", option)
 			}

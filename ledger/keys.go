@@ -170,10 +170,10 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 func readCommandsKey(f Folder, fsys disk.FS, k *keys) error {
 	raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, commandsKeyFile))
 	if err != nil {
-		return fmt.Errorf("reading the key of idempotent commands; put it back from your copy of the secrets: %w", err)
+		return fmt.Errorf("reading the key of idempotent commands; restore the ledger from a backup, whose key side has the secrets: %w", err)
 	}
 	if n, err := hex.Decode(k.commands[:], []byte(strings.TrimSpace(string(raw)))); err != nil || n != len(k.commands) {
-		return fmt.Errorf("%s is not 64 hex digits; put it back from your copy of the secrets", commandsKeyFile)
+		return fmt.Errorf("%s is not 64 hex digits; restore the ledger from a backup, whose key side has the secrets", commandsKeyFile)
 	}
 	return nil
 }
@@ -188,11 +188,11 @@ func verifierOf(fsys disk.FS, secret string) (string, note.Verifier, error) {
 	// (golang.org/x/mod/sumdb/note).
 	parts := strings.SplitN(strings.TrimSpace(string(skey)), "+", 5)
 	if len(parts) != 5 {
-		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", filepath.Base(secret))
+		return "", nil, fmt.Errorf("%s is no signed-note key; restore the ledger from a backup, whose key side has the secrets", filepath.Base(secret))
 	}
 	raw, err := base64.StdEncoding.DecodeString(parts[4])
 	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return "", nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets", filepath.Base(secret))
+		return "", nil, fmt.Errorf("%s is no signed-note key; restore the ledger from a backup, whose key side has the secrets", filepath.Base(secret))
 	}
 	public, _ := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
 	vkey, err := note.NewEd25519VerifierKey(parts[2], public)
@@ -211,7 +211,7 @@ func noteKeys(fsys disk.FS, name, secret, public string) (note.Signer, note.Veri
 	}
 	signer, err := note.NewSigner(strings.TrimSpace(string(skey)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s is no signed-note key; put it back from your copy of the secrets: %w", filepath.Base(secret), err)
+		return nil, nil, fmt.Errorf("%s is no signed-note key; restore the ledger from a backup, whose key side has the secrets: %w", filepath.Base(secret), err)
 	}
 	vkey, err := disk.ReadFile(fsys, public)
 	if err != nil {
@@ -244,15 +244,15 @@ func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error)
 		}
 		block, _ := pem.Decode(raw)
 		if block == nil {
-			return nil, fmt.Errorf("%s is no PEM file; put it back from your copy of the secrets", entry.Name())
+			return nil, fmt.Errorf("%s is no PEM file; restore the ledger from a backup, whose key side has the secrets", entry.Name())
 		}
 		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%s holds no PKCS #8 key; put it back from your copy of the secrets: %w", entry.Name(), err)
+			return nil, fmt.Errorf("%s holds no PKCS #8 key; restore the ledger from a backup, whose key side has the secrets: %w", entry.Name(), err)
 		}
 		private, ok := key.(ed25519.PrivateKey)
 		if !ok {
-			return nil, fmt.Errorf("%s holds no Ed25519 key; put it back from your copy of the secrets", entry.Name())
+			return nil, fmt.Errorf("%s holds no Ed25519 key; restore the ledger from a backup, whose key side has the secrets", entry.Name())
 		}
 		signer := statement.NewSigner(private)
 		signers[signer.JWK().Kid] = signer

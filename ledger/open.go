@@ -221,7 +221,7 @@ func (l *Ledger) chooseSigner() error {
 	if l.signer != nil {
 		return l.removeRetiredKeys(current)
 	}
-	return errors.New("none of the statement keys that the log announced is in the folder of the secrets; put it back from your copy of that folder")
+	return errors.New("none of the statement keys that the log announced is in the folder of the secrets; restore the ledger from a backup, whose key side has the secrets")
 }
 
 // state is for the goroutine that opens the ledger, while nobody else has it.

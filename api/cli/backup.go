@@ -170,8 +170,8 @@ func (p *program) newBackupStatus() *cobra.Command {
 		Long: fmt.Sprintf(`
 Says what the newest backup is, and of every epoch until when it could bring
 back what: how many records were destroyed since its first snapshot (revivable),
-and when its key is destroyed. All snapshots of an epoch are under one key, so a
-copy that somebody made of the first one counts as well. With custody in a
+and when its key is destroyed. All snapshots of an epoch are under one key, so
+a copy that somebody made of the first one counts as well. With custody in a
 folder a copy of a key side has that key too, for the paper: with such a copy
 and the paper they could be brought back after that day as well.
 

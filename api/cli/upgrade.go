@@ -14,10 +14,12 @@ func (p *program) newUpgrade() *cobra.Command {
 		Use: "upgrade", Short: "bring a data folder of an older version up to date",
 		Long: `
 Brings a data folder that an older medledger wrote up to date. Events are never
-rewritten. Copy the folder before; if it is interrupted, run it again.
+rewritten. If it is interrupted, run it again. There is no way back.
 
 From format 1: the secrets move out of the data folder into a folder of their
-own, and the vault's keys are wrapped anew.
+own. From 1 and 2: the vault's keys move into a tree, their former root key is
+destroyed, and the ledger gets a state log. Backups of the former version
+cannot be restored after that: take one as soon as it serves.
 
 Usage:
 

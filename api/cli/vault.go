@@ -92,16 +92,17 @@ func (p *program) newVaultMove() *cobra.Command {
 Moves the root key of the tree of keys into a PKCS #11 token, or out of it again
 into the folder of the secrets. The key itself never moves: the tree gets
 another root key, there, and the former one is destroyed. Everything else stays.
-What was written before the move stays as good as the file was: an image of folder
-and file from before opens it, so the event of its destruction says "file".
+What was written before the move stays as good as the file was: an image of
+folder and file from before opens it, so the event of its destruction says
+"file".
 If it is interrupted, run it again.
 
 The keys of the backups' epochs do not move. Those in the folder are destroyed
-on their day as before. Out of a token it moves only if no living epoch has its
-key there: nobody would destroy it. Wait until they are retired, or give
+on their day as before. Out of a token it moves only if no living epoch has
+its key there: nobody would destroy it. Wait until they are retired, or give
 --retire-epochs, which destroys the keys of the living epochs in the custody
-that is left. No backup that there is can be restored from then on: take one at
-once.
+that is left. No backup that there is can be restored from then on: take one
+at once.
 
 Usage:
 

@@ -213,7 +213,7 @@ func parseKeyFile(text []byte) (key [KeySize]byte, err error) {
 	n, err := hex.Decode(key[:], text[:min(len(text), 2*KeySize)])
 	if err != nil || n != KeySize || len(text) != keyFileSize || text[keyFileSize-1] != '\n' || bytes.ContainsAny(text, "ABCDEF") {
 		clear(key[:])
-		return key, fmt.Errorf("does not hold 64 hex digits; put it back from your copy of the secrets: %w", ErrUnavailable)
+		return key, fmt.Errorf("does not hold 64 hex digits; no copy of it should exist: restore the ledger from a backup: %w", ErrUnavailable)
 	}
 	return key, nil
 }

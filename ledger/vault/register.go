@@ -16,7 +16,7 @@ import (
 )
 
 // ErrRegister says that the register of what was destroyed is damaged, or none.
-var ErrRegister = errors.New("the register of destroyed keys is damaged; put it back from your copy of the secrets")
+var ErrRegister = errors.New("the register of destroyed keys is damaged; take a backup of keys, and move it away: what was destroyed before that backup is not in it")
 
 // ErrRegisterFull says that the register has no room for another destruction.
 var ErrRegisterFull = errors.New("the register of destroyed keys is full: take a backup of the keys and retire the epochs before it, which lets the register drop what they needed; until then nothing can be destroyed")
