@@ -222,7 +222,7 @@ func TestOpenRefuses(t *testing.T) {
 	wantRefused(t, cfg, "not sealed with this key")
 	restore()
 	restore = rewrite(t, root, func(b []byte) []byte { return b[:60] })
-	wantRefused(t, cfg, "put it back from your copy")
+	wantRefused(t, cfg, "no copy of it should exist")
 	restore()
 	if err := os.Chmod(root, 0o640); err != nil {
 		t.Fatal(err)
