@@ -16,9 +16,10 @@
 //
 // Stage 2, commit:
 //
-//	commit   all statements to the event store, in one durable write
-//	log      their leaf hashes into Trillian's tree; write the tiles; sign and
-//	         store the checkpoint
+//	commit   all statements to the event store, in one durable write; meanwhile
+//	         the map of where every record stands goes on in memory (standing.go)
+//	log      their leaf hashes into Trillian's tree; write the tiles; sign the
+//	         checkpoint, and make it and the leaf of the state log durable
 //	answer   every command, with its index and the checkpoint that covers it
 //
 // A command is therefore never decided on anything but the state at its own
@@ -31,6 +32,7 @@
 //	content and key in the vault    an orphan, which the next Open removes
 //	the events in the store         events that happened; the next Open logs them
 //	the tiles                       derived data, made again from the events
+//	the leaf of the state log       a leaf of a size that the log has or comes to
 //	the checkpoint                  a proof that nobody has seen
 //
 // A write that fails stops the ledger (ErrStopped): what is on the disk is then

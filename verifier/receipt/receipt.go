@@ -46,7 +46,7 @@
 //
 // A receipt cannot show that no rotation lies between its last announcement and
 // its statement: for that, as for the legality of a record's life, the whole log
-// has to be checked (medverify log). Nor does it show that others see the same
+// has to be checked (medverify audit). Nor does it show that others see the same
 // log: that is what cosignatures on the checkpoint and kept checkpoints are for.
 package receipt
 
