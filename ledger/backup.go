@@ -113,15 +113,6 @@ func (s source) Destroyed(ctx context.Context) (uint64, error) {
 	return uint64(n), err
 }
 
-// Retired is to be called once an epoch is retired and so is every one before it, with
-// the generation of that epoch's newest snapshot. Every snapshot that can still be
-// restored was taken later, so it lacks what was destroyed up to that generation: the
-// register of the destroyed, which is there to destroy such keys again, drops that. An
-// error keeps it longer than needed; the next epoch's retirement makes up for it.
-func (s source) Retired(ctx context.Context, generation uint64) error {
-	return s.l.vault.TrimRegister(ctx, generation)
-}
-
 // pinned is a log as it was at one of its checkpoints.
 type pinned struct {
 	*tlog.Log
