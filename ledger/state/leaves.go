@@ -13,7 +13,7 @@ import (
 
 // growth is by how many records the file of leaves is made larger at a time. A
 // record is then written in place, which costs a file system less than growing.
-const growth = 4096
+const growth = 1024
 
 // leafFile is the file of leaves (verifier/state). One goroutine appends; any may
 // read.
