@@ -14,7 +14,6 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/custody"
 )
 
@@ -219,9 +218,4 @@ func (k *KeySide) Adopt() error {
 		e.Run = &Run{Time: f.Snapshot.Time, Size: f.Snapshot.Size, Epoch: f.Number}
 	}
 	return k.c.saveEpochs(e)
-}
-
-// CheckpointOf reads the checkpoint that lies beside the increments of a data side.
-func CheckpointOf(fsys disk.FS, dir string) ([]byte, error) {
-	return disk.ReadFile(fsys, filepath.Join(dir, checkpointFile))
 }

@@ -61,7 +61,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -85,9 +84,6 @@ const (
 
 // Origin returns the name of a ledger's state log.
 func Origin(ledger string) string { return ledger + suffix }
-
-// LedgerOf returns the ledger that a state log is of.
-func LedgerOf(origin string) (string, bool) { return strings.CutSuffix(origin, suffix) }
 
 // Key returns where a record's summary is in the map.
 func Key(record events.ID) [sha256.Size]byte { return sha256.Sum256(record[:]) }

@@ -19,7 +19,11 @@ import (
 // file system would let them through.
 func TestForeignUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can run a process of another user")
+		const missing = "only root can run a process of another user"
+		if os.Getenv("MEDLEDGER_REQUIRE_SERVICES") == "1" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
 	}
 	h := softhsm.New(t).Serve(t, binary(t), "--allow-uid", "4711")
 	if err := errors.Join(os.Chmod(filepath.Dir(h.Socket), 0o755), os.Chmod(h.Socket, 0o777)); err != nil {
@@ -43,7 +47,11 @@ func TestForeignUser(t *testing.T) {
 // told who the other may be.
 func TestSeparateUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can run a process of another user")
+		const missing = "only root can run a process of another user"
+		if os.Getenv("MEDLEDGER_REQUIRE_SERVICES") == "1" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
 	}
 	const helperUser, ledgerUser, ledgerGroup, other = 4711, 4712, 4713, 4714
 	k := softhsm.New(t)
