@@ -13,9 +13,12 @@ import (
 // would collect ten times a second, for a tenth of its processor time. A large one
 // has 200 MB in use, and as much again would be more memory than its budget
 // (ledger/DESIGN.md). So what is in use and the garbage together get heapRoom, within
-// the bounds of what either may cost.
+// the bounds of what either may cost. Beside them lies memory that Go has freed and keeps
+// for later, 60 MB after a second of appends: all that Go has gets goRoom, or what the
+// least of garbage and a tenth take.
 const (
 	heapRoom      = 240 << 20 // bytes
+	goRoom        = 270 << 20 // bytes
 	least, most   = 50, 400   // percent of what is in use
 	worthIt       = 10        // percent that a change is worth: each stops the program for a moment
 	everySoOften  = time.Second
@@ -35,12 +38,17 @@ func collect(ctx context.Context) <-chan struct{} {
 		defer close(ended)
 		tick := time.NewTicker(everySoOften)
 		defer tick.Stop()
-		for set := 0; ; {
+		for set, room := 0, int64(0); ; {
 			live := []metrics.Sample{{Name: liveHeapBytes}}
 			metrics.Read(live)
-			if want := percent(live[0].Value.Uint64()); want < set-worthIt || want > set+worthIt {
+			inUse := live[0].Value.Uint64()
+			if want := percent(inUse); want < set-worthIt || want > set+worthIt {
 				debug.SetGCPercent(want)
 				set = want
+			}
+			if want := limit(inUse); want < room-room/worthIt || want > room+room/worthIt {
+				debug.SetMemoryLimit(want)
+				room = want
 			}
 			select {
 			case <-tick.C:
@@ -60,3 +68,6 @@ func percent(live uint64) int {
 	room := (float64(heapRoom)/float64(live) - 1) * 100
 	return int(min(max(room, least), most))
 }
+
+// limit is how much memory Go may have with so much in use.
+func limit(live uint64) int64 { return int64(max(goRoom, live/100*(100+least+10))) }

@@ -15,6 +15,14 @@ func TestPercent(t *testing.T) {
 	}
 }
 
+func TestLimit(t *testing.T) {
+	for live, want := range map[uint64]int64{0: 270 << 20, 100 << 20: 270 << 20, 1000 << 20: 1600 << 20} {
+		if got := limit(live); got < want-100 || got > want {
+			t.Errorf("with %d MiB in use: %d bytes, want %d", live>>20, got, want)
+		}
+	}
+}
+
 func TestCollectEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := collect(ctx)

@@ -248,17 +248,23 @@ func (s *State) Release() {
 func (s *State) apply(position uint64, list []Event) (xtlog.Hash, error) {
 	histories := make(map[events.ID]*state.History, len(list))
 	order := make([]events.ID, 0, len(list))
+	keys := make([]tree.Key, 0, len(list))
 	for _, e := range list {
-		h := histories[e.Record]
-		if h == nil {
-			var err error
-			if h, err = s.history(e.Record); err != nil {
-				return xtlog.Hash{}, err
-			}
-			histories[e.Record] = h
-			order = append(order, e.Record)
+		if histories[e.Record] == nil {
+			histories[e.Record] = new(state.History)
+			order, keys = append(order, e.Record), append(keys, state.Key(e.Record))
 		}
-		h.Add(e.Index, e.Hash, e.Effect)
+	}
+	if err := s.tree.Fetch(keys); err != nil {
+		return xtlog.Hash{}, fmt.Errorf("reading the map of records: %w", err)
+	}
+	for i, record := range order {
+		if err := s.history(record, keys[i], histories[record]); err != nil {
+			return xtlog.Hash{}, err
+		}
+	}
+	for _, e := range list {
+		histories[e.Record].Add(e.Index, e.Hash, e.Effect)
 	}
 	changes := make([][]byte, len(order))
 	for i, record := range order {
@@ -271,20 +277,21 @@ func (s *State) apply(position uint64, list []Event) (xtlog.Hash, error) {
 	return xtlog.Hash(root), nil
 }
 
-// history returns a record's history as the map has it; an empty one if it has none.
-func (s *State) history(record events.ID) (*state.History, error) {
-	stored, there, err := s.tree.Get(state.Key(record))
+// history reads a record's history as the map has it; h stays empty if it has none.
+func (s *State) history(record events.ID, key tree.Key, h *state.History) error {
+	stored, there, err := s.tree.Get(key)
 	if err != nil {
-		return nil, fmt.Errorf("reading the map of records: %w", err)
+		return fmt.Errorf("reading the map of records: %w", err)
 	}
 	if !there {
-		return new(state.History), nil
+		return nil
 	}
-	found, h, err := decode(stored)
+	found, kept, err := decode(stored)
 	if err != nil || found != record {
-		return nil, fmt.Errorf("the map of records is damaged; run 'medledger rebuild': %w", errStored)
+		return fmt.Errorf("the map of records is damaged; run 'medledger rebuild': %w", errStored)
 	}
-	return &h, nil
+	*h = kept
+	return nil
 }
 
 // Alongside adds the leaf of a checkpoint of the log that is to be published
