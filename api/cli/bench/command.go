@@ -18,6 +18,7 @@ type options struct {
 	lasting      time.Duration
 	upload       int64
 	destructions int
+	keys         int
 	json         string
 	profile      string
 }
@@ -27,6 +28,7 @@ const (
 	quickEvents, fullEvents = 20_000, 1_000_000
 	quickTime, fullTime     = 3 * time.Second, 10 * time.Second
 	quickUpload, fullUpload = 256 << 20, 1 << 30
+	quickKeys, fullKeys     = 20_000, 1_000_000
 )
 
 const help = `
@@ -38,12 +40,14 @@ Usage:
 
   medledger bench [--full] [--dir D] [--json FILE] [--cpuprofile PREFIX]
                   [--events N] [--time T] [--upload BYTES] [--destructions N]
+                  [--keys N]
 
 Flags:
 
   --full               measure at the size that the budgets are for: 1,000,000
                        events over 200,000 records, rows of 10 s, an upload of
-                       1 GiB; takes about ten minutes and 8 GB
+                       1 GiB, a vault of 1,000,000 records; takes about ten
+                       minutes and 8 GB
   --dir D              the folder to work in, on the disk to be measured
                        (default: the current one)
   --json FILE          write the figures to FILE as well
@@ -53,6 +57,8 @@ Flags:
   --time T             how long each timed row goes on (default 3s)
   --upload BYTES       size of the content uploaded meanwhile (default 256 MiB)
   --destructions N     how many records to destroy (default 200)
+  --keys N             how many records the vault has whose key tree is measured
+                       by itself (default 20000)
 
 Examples:
 
@@ -78,6 +84,7 @@ func Command(logger *slog.Logger) *cobra.Command {
 	f.DurationVar(&o.lasting, "time", quickTime, "how long each timed row goes on")
 	f.Int64Var(&o.upload, "upload", quickUpload, "bytes uploaded while appends are measured")
 	f.IntVar(&o.destructions, "destructions", 200, "how many records to destroy")
+	f.IntVar(&o.keys, "keys", quickKeys, "records of the vault whose key tree is measured")
 	f.StringVar(&o.json, "json", "", "write the figures to this file as well")
 	f.StringVar(&o.profile, "cpuprofile", "", "write CPU profiles to files that begin so")
 	return c
@@ -92,7 +99,7 @@ func (o *options) measure(c *cobra.Command, logger *slog.Logger) error {
 		o.grow(c)
 	}
 	r, err := measure(c.Context(), plan{
-		dir: o.dir, events: o.events, lasting: o.lasting, upload: o.upload, destructions: o.destructions,
+		dir: o.dir, events: o.events, lasting: o.lasting, upload: o.upload, destructions: o.destructions, keys: o.keys,
 		self: self, profile: o.profile, progress: c.ErrOrStderr(), logger: logger,
 	})
 	if err != nil {
@@ -116,6 +123,7 @@ func (o *options) grow(c *cobra.Command) {
 		"events": func() { o.events = fullEvents },
 		"time":   func() { o.lasting = fullTime },
 		"upload": func() { o.upload = fullUpload },
+		"keys":   func() { o.keys = fullKeys },
 	} {
 		if !c.Flags().Changed(name) {
 			set()

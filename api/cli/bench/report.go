@@ -19,6 +19,7 @@ const (
 	megabytes    unit = "MB" // of 1,000,000 bytes
 	octets       unit = "B"
 	percent      unit = "%"
+	times        unit = "times"
 )
 
 // budget is a limit that ledger/DESIGN.md sets under Budgets.
@@ -152,6 +153,8 @@ func inUnit(v float64, u unit) string {
 		return grouped(v) + "/s"
 	case (u == milliseconds || u == seconds) && v < 100:
 		return strconv.FormatFloat(v, 'f', 2, 64) + " " + string(u)
+	case u == times:
+		return strconv.FormatFloat(v, 'f', 1, 64) + " " + string(u)
 	}
 	return grouped(v) + " " + string(u)
 }

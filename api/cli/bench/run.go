@@ -26,6 +26,8 @@ type plan struct {
 	upload int64
 	// destructions is how many records are destroyed one after another.
 	destructions int
+	// keys is how many records the vault has whose key tree is measured by itself.
+	keys int
 	// self is this program, which is run in other processes: its commands serve,
 	// load and backup.
 	self string
@@ -51,6 +53,8 @@ func (p plan) check() error {
 	switch {
 	case p.events < 1000:
 		return fmt.Errorf("a log of %d events is too small to measure; ask for 1000 or more with --events", p.events)
+	case p.keys < 4*together:
+		return fmt.Errorf("a vault of %d records is too small to measure; ask for %d or more with --keys", p.keys, 4*together)
 	case p.lasting <= 0 || p.upload <= 0 || p.destructions <= 0:
 		return errors.New("durations, sizes and counts must be greater than zero")
 	}
@@ -99,6 +103,7 @@ var steps = []step{
 	{"backup", "appends during a backup", (*run).measureBackup},
 	{"destroy", "destructions", (*run).measureDestructions},
 	{"", "memory, and the end", (*run).measureEnd},
+	{"", "the key tree", (*run).measureKeyTree},
 }
 
 // measure carries a plan out and returns the report. It needs free space in its
