@@ -155,6 +155,7 @@ func (l *Ledger) openBackups(ctx context.Context) error {
 		l.view(func(s *life.State) { last = s.Head().Time.Time() })
 		return last
 	}
+	c.Trim = l.vault.TrimRegister
 	if l.custody.Kind() == custody.Token {
 		without := l.config
 		without.Token = Token{}

@@ -332,7 +332,9 @@ func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{Contents: unpacked, Keys: tree, Custody: holder})
+	return vault.Restore(ctx, vaultConfig(b.folder, b.config, b.custody), vault.Source{
+		Contents: unpacked, Keys: tree, Custody: holder, After: b.keySide.Generation(),
+	})
 }
 
 // audit verifies all of the log that was put back, and that it extends what is known of

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/medledger/medledger/events"
+	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger"
 	"github.com/medledger/medledger/ledger/backup"
 	"github.com/medledger/medledger/ledger/custody"
@@ -180,6 +181,57 @@ func TestRetiredEpochRevivesNothing(t *testing.T) {
 			t.Errorf("a content of %d bytes came back with %d", len(want), len(got))
 		}
 	}
+}
+
+// TestTrimmedRegisterRevivesNothing has two sticks take turns in one epoch, one of them with
+// the older keys. When the epoch is retired the register forgets what died in it, and where
+// that is so nothing is restored from either stick: the secrets that have the register know
+// of the retirement, and custody has no key.
+func TestTrimmedRegisterRevivesNothing(t *testing.T) {
+	g := newGraveyard(t) // g.early is the stick that was put aside, g.late the other one
+	if n := len(g.registered()); n != 1 {
+		t.Fatalf("the register has %d destructions", n)
+	}
+	g.wait(7 * 24 * time.Hour)
+	later := g.record("to be destroyed in the second epoch")
+	if r := g.backUp(g.late); r.Epoch != 2 {
+		t.Errorf("epoch %d", r.Epoch)
+	}
+	living := g.late.copied(t)
+	g.must(g.clinic.destroy(later))
+	g.wait(28 * 24 * time.Hour)
+	g.backUp(g.late)
+	if list := g.registered(); len(list) != 1 {
+		t.Errorf("when the first epoch is retired the register has %v", list)
+	}
+	g.close()
+	config := g.config
+	config.Dir, config.Custody = filepath.Join(t.TempDir(), "elsewhere"), g.config.Secrets()
+	for name, old := range map[string]*sides{"both sides": g.early, "the keys": mixed(g.late, g.early)} {
+		_, err := ledger.Restore(t.Context(), config, old.from(ledger.Restoration{NothingNewer: true, LoseEvents: true}))
+		if !errors.Is(err, backup.ErrRetired) {
+			t.Errorf("%s of the retired epoch: %v", name, err)
+		}
+	}
+	// What died since the epoch that lives began is in the register still.
+	if _, err := ledger.Restore(t.Context(), config, living.from(ledger.Restoration{NothingNewer: true})); err != nil {
+		t.Fatal(err)
+	}
+	g.config = config
+	g.judge()
+	if r, err := g.Access(t.Context(), g.doctor, treating(later)); err == nil {
+		t.Errorf("what was destroyed in the second epoch reads %q", g.drain(r))
+	}
+}
+
+// registered is what the register of the clinic's secrets has.
+func (c *clinic) registered() []vault.Destroyed {
+	c.t.Helper()
+	list, err := vault.ReadRegister(disk.OS{}, ledger.Folder{Data: c.config.Dir, Custody: c.config.Secrets()}.Register())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return list
 }
 
 // vaultAt opens the vault of a configuration past the ledger, which must be closed.

@@ -14,19 +14,8 @@ import (
 // the building of the binaries is left out, which TestMain has done, and the port is
 // a free one.
 func TestReadme(t *testing.T) {
-	for _, tool := range []string{"bash", "curl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("MEDLEDGER_REQUIRE_SERVICES") == "1" {
-				t.Fatalf("the README's commands need %s: %v", tool, err)
-			}
-			t.Skipf("the README's commands need %s", tool)
-		}
-	}
-	raw, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, script, found := strings.Cut(string(raw), "```sh\n")
+	need(t, "bash", "curl")
+	_, script, found := strings.Cut(readme(t), "```sh\n")
 	script, _, closed := strings.Cut(script, "```")
 	build, script, rest := strings.Cut(script, "\n")
 	if !found || !closed || !rest || !strings.HasPrefix(build, "go build") {
@@ -74,6 +63,28 @@ func TestReadme(t *testing.T) {
 	if t.Failed() {
 		t.Log(out)
 	}
+}
+
+// need skips a test, or fails it where services are required, without these programs.
+func need(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("MEDLEDGER_REQUIRE_SERVICES") == "1" {
+				t.Fatalf("the README's commands need %s: %v", tool, err)
+			}
+			t.Skipf("the README's commands need %s", tool)
+		}
+	}
+}
+
+func readme(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 func freePort(t *testing.T) string {

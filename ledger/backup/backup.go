@@ -80,8 +80,12 @@ type Config struct {
 	// LogTime is the time of the log's last event, or nil. A clock that was set back puts
 	// no day off beyond that.
 	LogTime func() time.Time
-	Random  io.Reader
-	Logger  *slog.Logger
+	// Trim forgets the destructions up to a generation of the key tree, which no restoration
+	// needs to know of any more. It is called with every retirement, mostly in vain. Nil
+	// where no vault is open: then the next retirement with one does it.
+	Trim   func(ctx context.Context, generation uint64) error
+	Random io.Reader
+	Logger *slog.Logger
 }
 
 func (c *Config) now() time.Time {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -105,6 +106,46 @@ type source struct {
 	contents  []string // of the vault
 	destroyed uint64
 	another   bool // the vault is another one than before
+	fsys      disk.FS
+	trims     int   // how often it was told to trim its register
+	trimFails error // what it says to that
+}
+
+// registerPath is the source's register: the generations in which something was destroyed.
+const registerPath = "register"
+
+func (s *source) registered() (generations []uint64, err error) {
+	b, err := disk.ReadFile(s.fsys, registerPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return generations, errors.Join(err, json.Unmarshal(b, &generations))
+}
+
+func (s *source) register(generations []uint64) error {
+	b, err := json.Marshal(generations)
+	return errors.Join(err, disk.WriteFile(s.fsys, registerPath, b, 0o600))
+}
+
+// destroy destroys something, which is a generation of the key tree.
+func (s *source) destroy() error {
+	s.destroyed++
+	list, err := s.registered()
+	return errors.Join(err, s.register(append(list, s.destroyed+1)))
+}
+
+// trim is Config.Trim.
+func (s *source) trim(_ context.Context, generation uint64) error {
+	s.trims++
+	list, err := s.registered()
+	if err := errors.Join(err, s.trimFails); err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(slices.Clone(list), func(g uint64) bool { return g <= generation })
+	if len(left) == len(list) {
+		return nil
+	}
+	return s.register(left)
 }
 
 type memoryLog []string
@@ -189,11 +230,11 @@ func newHouse(t testing.TB) *house {
 	if h.identity, err = ParseIdentities([]byte("# a comment\n" + identity + "\n")); err != nil {
 		t.Fatal(err)
 	}
-	h.source = &source{custody: h.box}
+	h.source = &source{custody: h.box, fsys: h.fsys}
 	h.config = Config{
 		Origin: testOrigin, VerifierKey: "vkey", Secret: bytes.Repeat([]byte{7}, 32), Secrets: secretsDir,
 		Dies:    func(name string) bool { return strings.HasPrefix(name, "root-") },
-		Custody: h.box, FS: h.fsys, Clock: func() time.Time { return h.now }, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+		Custody: h.box, Trim: h.source.trim, FS: h.fsys, Clock: func() time.Time { return h.now }, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
 	}
 	h.plan = Plan{Data: dataDir, Keys: keysDir, Recipients: []string{recipient}}
 	h.Backups = New(h.config)

@@ -82,6 +82,12 @@
 // does anything else. The day has come when the clock says so, or the time of the log's last
 // event.
 //
+// When an epoch and all before it are retired, the register of destroyed keys drops the
+// destructions up to its newest snapshot (vault.TrimRegister): what is restored from a
+// living epoch is of a later time and has them. Generations of the key tree are compared,
+// which only grow. An older snapshot of the same epoch, on a medium that was away, is under
+// the same key, and no restoration takes it. The epoch is forgotten only after that.
+//
 // A ledger that moves to another custody begins an epoch there with its next backup. The
 // keys of the epochs before stay where they are: in the folder until their day, on which
 // they are destroyed there; out of a token the ledger does not move while one lives there,
@@ -100,6 +106,8 @@
 //	                   the epoch, due, without a key. After: retired, to be removed from
 //	                   its media. While it is removed from one: parts of a folder that
 //	                   nobody can open, removed the next time.
+//	trimming           before: destructions are in the register that nobody needs, and
+//	                   epochs in backup-epochs that tell so. After: they are not.
 //	an increment       before its name: a temporary file. Before position: an increment
 //	                   that the next run makes again; a restore takes it. After: it.
 //

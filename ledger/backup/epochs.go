@@ -60,6 +60,9 @@ type epochs struct {
 	Last   uint64  `json:"last"` // the greatest number that an epoch ever had
 	Epochs []Epoch `json:"epochs"`
 	Run    *Run    `json:"run"` // the last that succeeded
+
+	// trimmed says that nothing is remembered any more of what only retired epochs needed.
+	trimmed bool
 }
 
 // Run is a backup that was taken.
@@ -224,6 +227,7 @@ func (c *Config) retireThose(ctx context.Context, e *epochs, those func(*Epoch) 
 		}
 		c.Logger.Info("an epoch of the backups was retired: nothing can be restored from it", "epoch", epoch.Number)
 	}
+	c.trim(ctx, e)
 	return errors.Join(append(errs, c.forget(e))...)
 }
 
@@ -237,8 +241,43 @@ func (c *Config) custodyOf(e *Epoch) (custody.Custody, error) {
 	return nil, fmt.Errorf("it is in a custody %q, which the ledger has no longer; move the ledger there with 'medledger vault move', and back with --retire-epochs: %w", e.Custody, custody.ErrUnavailable)
 }
 
-// forget drops the retired epochs that no medium has any more.
+// unreached is the last generation of the key tree whose destructions no living epoch
+// could undo: that of the newest snapshot of the epochs before the first that lives.
+// Snapshots of later epochs came later, so that they are of that generation or a later one.
+func (e *epochs) unreached() (generation uint64) {
+	for _, epoch := range e.Epochs {
+		if !epoch.Retired {
+			break
+		}
+		if epoch.Snapshot != nil {
+			generation = max(generation, epoch.Snapshot.Generation)
+		}
+	}
+	return generation
+}
+
+// trim forgets the destructions that only retired epochs could undo. Crash before, or if it
+// fails: they are remembered, and so are the epochs that tell, until the next retirement.
+// That a register is damaged fails no backup, for one is needed to mend it.
+func (c *Config) trim(ctx context.Context, e *epochs) {
+	if c.Trim == nil {
+		return
+	}
+	if generation := e.unreached(); generation > 0 {
+		if err := c.Trim(ctx, generation); err != nil {
+			c.Logger.WarnContext(ctx, "destructions that no backup could undo any more are still in the register; it is tried again", "cause", err)
+			return
+		}
+	}
+	e.trimmed = true
+}
+
+// forget drops the retired epochs that no medium has any more and that nothing else is
+// remembered for.
 func (c *Config) forget(e *epochs) error {
+	if !e.trimmed {
+		return nil
+	}
 	n := len(e.Epochs)
 	e.Epochs = slices.DeleteFunc(e.Epochs, func(epoch Epoch) bool { return epoch.Retired && len(epoch.Media) == 0 })
 	if len(e.Epochs) == n {

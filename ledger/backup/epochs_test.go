@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -398,5 +399,78 @@ func TestOnlyTheNewestKeyCounts(t *testing.T) {
 	h.must(disk.WriteFile(h.fsys, path, []byte("damaged"), 0o600))
 	if e := adopted(h.elsewhere()); len(e) != 3 || e[1].Custody != custody.Token || e[2].Custody != custody.File {
 		t.Errorf("restored without the token: %+v", e)
+	}
+}
+
+// TestRegisterIsTrimmed: what only retired epochs could bring back the register drops when
+// they are retired; what a living one could it keeps, and an epoch that is retired before an
+// earlier one waits for that.
+func TestRegisterIsTrimmed(t *testing.T) {
+	h := newHouse(t)
+	has := func(what string, want ...uint64) {
+		t.Helper()
+		if got, err := h.source.registered(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: the register has %v, want %v, %v", what, got, want, err)
+		}
+	}
+	for range 3 { // epochs 1 to 3, with snapshots of generations 2 to 4
+		h.source.add(1)
+		h.must(h.source.destroy())
+		h.run()
+		h.now = h.now.Add(7 * day)
+	}
+	h.must(h.source.destroy())
+	has("while all live", 2, 3, 4, 5)
+	e, err := h.config.readEpochs()
+	h.must(err)
+	h.must(h.config.retireThose(t.Context(), e, func(epoch *Epoch) bool { return epoch.Number == 2 }))
+	has("the second is retired before the first", 2, 3, 4, 5)
+	h.now = h.now.Add(14 * day)
+	// The register cannot be written: the backup is taken, the medium is cleaned, and the
+	// epochs that tell what to drop are remembered.
+	h.source.trimFails = errors.New("damaged")
+	h.run()
+	has("it could not be written", 2, 3, 4, 5)
+	if s := h.status(); len(s.Epochs) != 4 || !s.Epochs[0].Retired || len(s.Epochs[0].Media)+len(s.Epochs[1].Media) != 0 {
+		t.Errorf("the epochs that tell what to drop are forgotten: %+v", s.Epochs)
+	}
+	// Nor does a retirement without a vault forget them: a move of custody.
+	closed := h.config
+	closed.Trim = nil
+	h.must(New(closed).RetireIn(t.Context(), custody.Token))
+	if s := h.status(); len(s.Epochs) != 4 {
+		t.Errorf("forgotten without a vault: %+v", s.Epochs)
+	}
+	h.source.trimFails = nil
+	h.must(h.Retire(t.Context()))
+	has("the first two are retired", 4, 5)
+	if s := h.status(); len(s.Epochs) != 2 || s.Epochs[0].Number != 3 {
+		t.Errorf("remembered still: %+v", s.Epochs)
+	}
+	h.must(h.RetireIn(t.Context(), custody.File))
+	has("all are retired", []uint64{}...)
+	if s := h.status(); len(s.Epochs) != 2 || !s.Until().IsZero() {
+		t.Errorf("%+v", s.Epochs)
+	}
+}
+
+// TestGenerationThatWas: whoever restores learns of the latest generation that a snapshot
+// had, also of one that is not on this medium: the register is trimmed by them.
+func TestGenerationThatWas(t *testing.T) {
+	h := newHouse(t)
+	h.source.add(1)
+	h.run()
+	other := h.plan
+	other.Keys = "keys2"
+	h.must(h.source.destroy())
+	_, err := h.Run(t.Context(), h.source, other, false)
+	h.must(err)
+	k, err := OpenKeySide(h.config, keysDir)
+	h.must(err)
+	if g := k.Generation(); k.Snapshot().Generation != 1 || g != 2 {
+		t.Errorf("with the secrets: generation %d of snapshot %+v", g, k.Snapshot())
+	}
+	if k, err = OpenKeySide(h.elsewhere(), "keys2"); err != nil || k.Generation() != 2 {
+		t.Errorf("without: %+v, %v", k, err)
 	}
 }

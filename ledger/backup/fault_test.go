@@ -14,7 +14,8 @@ import (
 
 // TestFaults fails every call to the file system of a run in turn, in every way, and
 // crashes: what was there before can be restored, or the new backup; no key side can be
-// restored from that custody knows as retired; and the next run succeeds.
+// restored from that custody knows as retired; the register has what living epochs could
+// bring back; and the next run succeeds, after which it has nothing of retired ones.
 //
 // The runs are the first one, one more, one that makes an epoch, one that retires one,
 // and one that begins a chain.
@@ -37,6 +38,7 @@ func TestFaults(t *testing.T) {
 				h := newHouse(t)
 				for i := range step.prior {
 					h.source.add(2)
+					h.must(h.source.destroy())
 					h.run()
 					if i < step.prior-1 {
 						h.now = h.now.Add(7 * day)
@@ -44,6 +46,7 @@ func TestFaults(t *testing.T) {
 				}
 				before := len(h.source.leaves)
 				h.source.add(2)
+				h.must(h.source.destroy())
 				h.now = h.now.AddDate(0, 0, step.days)
 				h.fsys.FailCall(n, effect)
 				_, err := h.Run(t.Context(), h.source, h.plan, step.full)
@@ -57,6 +60,7 @@ func TestFaults(t *testing.T) {
 					t.Fatalf("%s: the next run: %v", what, err)
 				}
 				h.survives(what+", again", len(h.source.leaves), true)
+				h.trimmed(what)
 				if !failed {
 					break
 				}
@@ -70,6 +74,7 @@ func TestFaults(t *testing.T) {
 // all of them if the run said that it succeeded.
 func (h *house) survives(what string, least int, whole bool) {
 	h.t.Helper()
+	h.remembers(what)
 	r, err := h.read()
 	if err != nil && least == 0 && !whole {
 		return // the first one never came to be
@@ -102,6 +107,35 @@ func (h *house) survives(what string, least int, whole bool) {
 	plain, err := h.box.Open(h.t.Context(), k.Key(), sealed, nil)
 	if err != nil || !strings.HasPrefix(string(plain), "tree of ") {
 		h.t.Fatalf("%s: the tree opens as %q, %v", what, plain, err)
+	}
+}
+
+// remembers holds the register to what the epochs whose key lives could bring back.
+func (h *house) remembers(what string) {
+	h.t.Helper()
+	e, err := h.config.readEpochs()
+	h.must(err)
+	list, err := h.source.registered()
+	h.must(err)
+	for _, epoch := range e.Epochs {
+		if h.box.keys[epoch.key()] == nil || epoch.FirstDestroyed == nil {
+			continue
+		}
+		for g := *epoch.FirstDestroyed + 2; g <= h.source.destroyed+1; g++ {
+			if !slices.Contains(list, g) {
+				h.t.Fatalf("%s: epoch %d could bring back what generation %d destroyed, and the register has only %v", what, epoch.Number, g, list)
+			}
+		}
+	}
+}
+
+// trimmed holds the register to have nothing up to the newest snapshot that was retired.
+func (h *house) trimmed(what string) {
+	h.t.Helper()
+	list, err := h.source.registered()
+	h.must(err)
+	if retired := h.source.destroyed + 1 - uint64(len(h.box.keys)); len(h.box.keys) == 5 && list[0] <= retired {
+		h.t.Fatalf("%s: the register has %v, of which nobody needs those up to %d", what, list, retired)
 	}
 }
 

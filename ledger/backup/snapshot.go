@@ -23,6 +23,8 @@ type KeySide struct {
 	c    *Config
 	// found are the manifests of the epochs that are not retired, by rising number.
 	found []manifest
+	// known is the latest generation of a snapshot in the folder of the secrets.
+	known uint64
 }
 
 // OpenKeySide reads what epochs a key side has. An epoch that the secrets say is retired
@@ -32,6 +34,11 @@ func OpenKeySide(c Config, dir string) (*KeySide, error) {
 	e, err := c.readEpochs()
 	if err != nil {
 		return nil, err
+	}
+	for _, epoch := range e.Epochs {
+		if epoch.Snapshot != nil {
+			k.known = max(k.known, epoch.Snapshot.Generation)
+		}
 	}
 	numbers, err := k.side.epochs()
 	if err != nil {
@@ -81,6 +88,15 @@ func (k *KeySide) newest() *manifest { return &k.found[len(k.found)-1] }
 
 // Snapshot says what the newest snapshot has.
 func (k *KeySide) Snapshot() Snapshot { return k.newest().Snapshot }
+
+// Generation is the latest generation of the key tree that the snapshots here and the
+// epochs in the folder of the secrets tell of.
+func (k *KeySide) Generation() (latest uint64) {
+	for _, m := range k.found {
+		latest = max(latest, m.Snapshot.Generation)
+	}
+	return max(latest, k.known)
+}
 
 // Checkpoint is the signed checkpoint of the log that the newest snapshot was taken with:
 // the log has that many events at least.

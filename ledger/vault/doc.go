@@ -261,6 +261,11 @@
 // without names. What of a last entry is not whole is what a crash left, and the next
 // one takes its place; any other damage is an error.
 //
+// Generations only grow, also across restorations: a restored vault's is later than
+// that of the backup, and than all that the register, the custody and whoever restores
+// know of. So a backup of keys needs the entries of generations after its own, and no
+// others. TrimRegister drops what no backup needs any more.
+//
 // # Backup
 //
 // A backup has two sides. That of contents is increments (increment.go has their format),

@@ -19,7 +19,7 @@ import (
 var ErrRegister = errors.New("the register of destroyed keys is damaged; take a backup of keys, and move it away: what was destroyed before that backup is not in it")
 
 // ErrRegisterFull says that the register has no room for another destruction.
-var ErrRegisterFull = errors.New("the register of destroyed keys is full: take a backup of the keys and retire the epochs before it, which lets the register drop what they needed; until then nothing can be destroyed")
+var ErrRegisterFull = errors.New("the register of destroyed keys is full, and until it has room nothing is destroyed: it drops what only retired epochs of the backups needed. Take backups, if none are taken, and wait until the oldest epoch is retired; 'medledger backup status' says when")
 
 const (
 	registerMagic = "MLVREG\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"
@@ -58,6 +58,8 @@ type register struct {
 	// known is the file as it was left after its entries were verified, nil if they
 	// are to be read again. It ends with the last entry.
 	known fs.FileInfo
+	// trimmed is the generation up to which it was found or made to have no entries.
+	trimmed uint64
 }
 
 func newRegister(fsys disk.FS, path string) *register {
@@ -119,7 +121,7 @@ func (r *register) append(e registered) (err error) {
 	if end+int64(len(b)) > r.limit {
 		return fmt.Errorf("%d bytes of at most %d: %w", end, r.limit, ErrRegisterFull)
 	}
-	r.known = nil
+	r.known, r.trimmed = nil, min(r.trimmed, e.generation-1)
 	f, err := r.fsys.OpenFile(r.path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -299,10 +301,21 @@ func isZero(b []byte) bool {
 	return true
 }
 
-// trim drops the entries up to a generation.
-func (r *register) trim(generation uint64) error {
+// trim drops the entries up to a generation. If there are none it writes nothing, and
+// once it knows that it reads nothing.
+func (r *register) trim(generation uint64) (err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if generation <= r.trimmed {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("dropping entries of the register of destroyed keys %s: %w", r.path, err)
+			return
+		}
+		r.trimmed = generation
+	}()
 	b, err := readRegisterFile(r.fsys, r.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -311,25 +324,23 @@ func (r *register) trim(generation uint64) error {
 		return err
 	}
 	left := []byte(registerMagic)
-	_, err = parseRegister(b, func(e registered) {
+	end, err := parseRegister(b, func(e registered) {
 		if e.generation > generation {
 			left = e.append(left)
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("dropping entries of the register of destroyed keys: %w", err)
+	if err != nil || int64(len(left)) == end {
+		return err
 	}
 	r.known = nil
-	// Crash before: the register as it was. Crash after: the shorter one.
-	if err := disk.WriteFile(r.fsys, r.path, left, 0o600); err != nil {
-		return fmt.Errorf("dropping entries of the register of destroyed keys: %w", err)
-	}
-	return nil
+	// Crash before: the register as it was, and perhaps a temporary file, which the next
+	// trim overwrites. Crash after: the shorter one.
+	return disk.WriteFile(r.fsys, r.path, left, 0o600)
 }
 
 // TrimRegister drops the entries of generations up to one from the register: those
-// that no backup of keys reaches any more, because each that there is has a later
-// generation, or a key of its epoch that is destroyed.
+// that no backup of keys reaches any more, because each that there is has that
+// generation or a later one, or a key of its epoch that is destroyed.
 func (v *Vault) TrimRegister(ctx context.Context, generation uint64) error {
 	if err := v.enter(ctx); err != nil {
 		return err

@@ -163,6 +163,81 @@ func TestTrimRegister(t *testing.T) {
 	}
 }
 
+// TestTrimIsIdle: where nothing is to be dropped nothing is written, and where that is
+// known nothing is read either: every glance at the epochs of backups trims.
+func TestTrimIsIdle(t *testing.T) {
+	fsys := disktest.New()
+	r := newRegister(fsys, "r")
+	for g := range 3 {
+		if err := r.append(entryOf(uint64(g+2), 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := func(generation uint64) int {
+		t.Helper()
+		fsys.FailNone()
+		before := fsys.Calls()
+		if err := r.trim(generation); err != nil {
+			t.Fatal(err)
+		}
+		return fsys.Calls() - before
+	}
+	read := calls(1)
+	if wrote := calls(3); read == 0 || wrote <= read {
+		t.Errorf("%d calls to find nothing to drop, %d to drop two", read, wrote)
+	}
+	if again, less := calls(3), calls(2); again+less != 0 {
+		t.Errorf("%d and %d calls to drop what was dropped", again, less)
+	}
+	list, err := ReadRegister(fsys, "r")
+	if err != nil || !slices.Equal(list, destroyedOf(entryOf(4, 1))) {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestFaultsOfTrim fails every call of a trim and loses the power: the register is what it
+// was or the shorter one, the next trim makes it that, and appending goes on.
+func TestFaultsOfTrim(t *testing.T) {
+	first, second, third, fourth := entryOf(2, 3), entryOf(3, 4, 5), entryOf(4, 8), entryOf(5, 9)
+	for _, effect := range disktest.Effects {
+		for turn, loss := range disktest.Losses {
+			for n, done := 1, false; !done; n++ {
+				name := fmt.Sprintf("%s/%s/call%d", effect, loss, n)
+				fsys := disktest.New()
+				r := newRegister(fsys, "/secrets/register")
+				err := disk.MakeDir(fsys, "/secrets", 0o700)
+				for _, e := range []registered{first, second, third} {
+					err = errors.Join(err, r.append(e))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				fsys.FailCall(n, effect)
+				err = r.trim(3)
+				done = !fsys.Failed()
+				fsys.FailNone()
+				if n%2 == 0 { // the process goes on, or ends
+					fsys.Crash(loss, rand.New(rand.NewPCG(uint64(n), uint64(turn))))
+					r = newRegister(fsys, r.path)
+				}
+				list, readErr := ReadRegister(fsys, r.path)
+				before, after := destroyedOf(first, second, third), destroyedOf(third)
+				if readErr != nil || !slices.Equal(list, after) && (err == nil || !slices.Equal(list, before)) {
+					t.Fatalf("%s: %v, %v; the trim said %v", name, list, readErr, err)
+				}
+				if err := errors.Join(r.trim(3), r.append(fourth)); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				fsys.Crash(disktest.LoseAll, nil)
+				again, err := ReadRegister(fsys, r.path)
+				if err != nil || !slices.Equal(again, destroyedOf(third, fourth)) {
+					t.Fatalf("%s: the next trim leaves %v, %v", name, again, err)
+				}
+			}
+		}
+	}
+}
+
 // TestDamagedRegister: a register that cannot be continued is an
 // error, which the operator can mend without opening the vault again.
 func TestDamagedRegister(t *testing.T) {
@@ -269,7 +344,7 @@ func TestRegisterIsFull(t *testing.T) {
 		err = r.append(entryOf(generation, 1))
 	}
 	wantErr(t, err, ErrRegisterFull)
-	if !strings.Contains(err.Error(), "retire the epochs") || generation < 4 {
+	if !strings.Contains(err.Error(), "epoch is retired") || generation < 4 {
 		t.Errorf("generation %d: %v", generation, err)
 	}
 	if err := r.trim(2); err != nil {

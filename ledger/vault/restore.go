@@ -25,6 +25,9 @@ type Source struct {
 	Custody custody.Custody
 	// Destroyed are slots to be destroyed again, besides those in Config.Register.
 	Destroyed []Destroyed
+	// After is a generation that there was, also if nothing here tells: the vault that
+	// is made is of a later one. The register is trimmed by generations.
+	After uint64
 }
 
 // restoredGap is how many slots are left out after a restoration: those that the

@@ -40,7 +40,7 @@ func openRestoredKeys(ctx context.Context, cfg Config, src Source) (*restoredKey
 		return nil, fmt.Errorf("opening the keys with that of epoch %q; restore a backup of keys whose epoch is not retired: %w", shape.epoch, err)
 	}
 	defer clear(topKey)
-	k := &restoredKeys{in: in, lineage: head.vaults, generation: head.number, last: head.slot, kill: make(map[slot]struct{})}
+	k := &restoredKeys{in: in, lineage: head.vaults, generation: max(head.number, src.After), last: head.slot, kill: make(map[slot]struct{})}
 	if k.walk, err = newTreeWalk(head.vaults[0], shape.fanOut, shape.height, topKey); err != nil {
 		return nil, fmt.Errorf("the keys: %w: %w", ErrBackup, err)
 	}
