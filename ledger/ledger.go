@@ -142,11 +142,7 @@ type Ledger struct {
 	stateMu sync.RWMutex
 	access  *access.Projection
 
-	// Owned by the decide stage. inFlight holds the events of the turn before,
-	// which may not be in the store yet; older ones are, because the stages hand
-	// over one turn at a time.
-	signer   *statement.Signer
-	inFlight map[events.ID]*item
+	signer *statement.Signer // owned by the decide stage
 
 	proposals chan *proposal
 	turns     chan *turn

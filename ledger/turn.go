@@ -57,9 +57,13 @@ type outcome struct {
 
 // turn is what the two stages pass on.
 type turn struct {
+	taken   []*proposal
 	items   []*item
 	repeats []repeat
 	changes access.Changes
+	// byID are the items, before those of the turn before, which may not be in the
+	// store yet; older ones are, because the stages hand over one turn at a time.
+	byID, before map[events.ID]*item
 }
 
 // item is an event of a turn.
@@ -106,33 +110,47 @@ func (l *Ledger) submit(ctx context.Context, p *proposal) (*Result, error) {
 
 // decideLoop is the first stage. It ends when the ledger closes or fails, after
 // answering what it had taken.
+//
+// A turn grows until the second stage takes it. Were it closed before, the first of
+// those who come while the second stage is busy would be a turn of one or two events,
+// which takes as long as a large one: half of all turns were.
 func (l *Ledger) decideLoop() {
 	defer close(l.turns)
+	before := make(map[events.ID]*item)
 	for {
 		taken := l.take()
 		if taken == nil {
 			return
 		}
-		t, err := l.decide(taken)
-		if err != nil {
-			l.fail(err)
-			answerAll(taken, l.stopped())
-			return
+		t := &turn{byID: make(map[events.ID]*item), before: before}
+		for taken != nil {
+			t.taken = append(t.taken, taken...)
+			if err := l.decide(t, taken); err != nil {
+				l.fail(err)
+				answerAll(t.taken, l.stopped())
+				return
+			}
+			taken = l.handOver(t)
 		}
-		l.turns <- t
+		before = t.byID
 	}
 }
 
-// take waits for proposals and returns those of one turn, or nil at the end.
+// take waits for proposals and returns those that there are, or nil at the end.
 func (l *Ledger) take() []*proposal {
-	var taken []*proposal
 	select {
 	case p := <-l.proposals:
-		taken = append(taken, p)
+		return l.takeMore(p, l.config.TurnSize)
 	case <-l.closing:
 		return nil
 	}
-	for len(taken) < l.config.TurnSize && taken[len(taken)-1].rotates == nil {
+}
+
+// takeMore returns the proposals that there are, at most n, of which the first was
+// taken.
+func (l *Ledger) takeMore(first *proposal, n int) []*proposal {
+	taken := []*proposal{first}
+	for len(taken) < n && taken[len(taken)-1].rotates == nil {
 		select {
 		case p := <-l.proposals:
 			taken = append(taken, p)
@@ -142,6 +160,21 @@ func (l *Ledger) take() []*proposal {
 		break
 	}
 	return taken
+}
+
+// handOver gives a turn to the second stage, and returns nil; or it returns proposals
+// that came before that was free, and that the turn has room for.
+func (l *Ledger) handOver(t *turn) []*proposal {
+	more := l.proposals
+	if len(t.taken) >= l.config.TurnSize || t.taken[len(t.taken)-1].rotates != nil {
+		more = nil
+	}
+	select {
+	case l.turns <- t:
+		return nil
+	case p := <-more:
+		return l.takeMore(p, l.config.TurnSize-len(t.taken))
+	}
 }
 
 // answerAll gives an error to all who have no answer yet.
@@ -154,22 +187,19 @@ func answerAll(ps []*proposal, err error) {
 	}
 }
 
-// decide makes the events of a turn and signs them. An error means that the
+// decide adds the events of proposals to a turn and signs them. An error means that the
 // ledger itself is broken.
-func (l *Ledger) decide(taken []*proposal) (*turn, error) {
-	t := new(turn)
-	if err := l.decideAll(taken, t); err != nil {
-		return nil, err
+func (l *Ledger) decide(t *turn, taken []*proposal) error {
+	decided := len(t.items)
+	if err := l.decideAll(t, taken); err != nil {
+		return err
 	}
-	return t, sign(t.items)
+	return sign(t.items[decided:])
 }
 
 // decideAll decides the proposals in order, and applies their events to the
 // state.
-func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
-	byID := make(map[events.ID]*item)
-	before := l.inFlight
-	l.inFlight = byID
+func (l *Ledger) decideAll(t *turn, taken []*proposal) error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	for _, p := range taken {
@@ -180,7 +210,7 @@ func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
 			continue
 		}
 		if !p.id.IsZero() {
-			if earlier := cmp.Or(byID[p.id], before[p.id]); earlier != nil {
+			if earlier := cmp.Or(t.byID[p.id], t.before[p.id]); earlier != nil {
 				t.repeats = append(t.repeats, repeat{proposal: p, earlier: earlier})
 				continue
 			}
@@ -198,7 +228,7 @@ func (l *Ledger) decideAll(taken []*proposal, t *turn) error {
 				p.done <- outcome{err: err}
 				break
 			}
-			byID[it.event.ID] = it
+			t.byID[it.event.ID] = it
 			t.items = append(t.items, it)
 			if p.rotates != nil {
 				l.signer = p.rotates
