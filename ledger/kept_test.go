@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -233,5 +236,48 @@ func TestKeptCannotBeWritten(t *testing.T) {
 	if err := os.Remove(keptIn(c.config) + ".tmp"); err != nil {
 		t.Fatal(err)
 	}
+	c.reopen()
+}
+
+// stuck is a disk on which the file of kept checkpoints cannot be written to for a while,
+// and then not at all.
+type stuck struct {
+	disk.FS
+	armed         atomic.Bool
+	once          sync.Once
+	reached, over chan struct{}
+}
+
+func (s *stuck) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	if s.armed.Load() && strings.Contains(name, "checkpoints.kept") {
+		s.once.Do(func() { close(s.reached) })
+		<-s.over
+		return nil, syscall.EIO
+	}
+	return s.FS.OpenFile(name, flag, perm)
+}
+
+// TestNoTurnWaitsForKept: while the file is being written the ledger goes on, and it goes
+// on if that fails. It says so once, and names nobody.
+func TestNoTurnWaitsForKept(t *testing.T) {
+	c := newClinic(t)
+	c.close()
+	var logged bytes.Buffer
+	disk := &stuck{FS: disk.OS{}, reached: make(chan struct{}), over: make(chan struct{})}
+	config := c.config
+	c.config.FS, c.config.Logger = disk, slog.New(slog.NewTextHandler(&logged, nil))
+	c.reopen()
+	c.record("one")
+	disk.armed.Store(true)
+	c.record("two")
+	<-disk.reached
+	c.record("three")
+	close(disk.over)
+	c.record("four")
+	c.close()
+	if n := strings.Count(logged.String(), "the newest checkpoints are not kept"); n != 1 || strings.Contains(logged.String(), c.subject.String()) {
+		t.Errorf("it says %d times that they are not kept:\n%s", n, logged.String())
+	}
+	c.config = config
 	c.reopen()
 }

@@ -28,6 +28,9 @@
 //	                               checkpoint as nobody or somebody saw
 //
 // The map is written behind. Open reads it and replays what it lacks.
+//
+// A folder of files from before looks like a crash. What the state log has signed since is
+// known from outside the folder only (Config.Known).
 package state
 
 import (
