@@ -23,8 +23,9 @@ func (p *program) newRestore() *cobra.Command {
 Makes a ledger of a backup's two sides, in a folder that must be empty or
 absent. The secrets are taken from the key side if they are not in their folder;
 if that has survived, leave it where it is, for it knows what was destroyed
-since, and how far the log had gone on. All of the backup's log is audited first. The ledger goes on with the
-same log, and its next event says that it was restored.
+since, and how far the log had gone on. All of the backup's log is audited
+first. The ledger goes on with the same log, and its next event says that it
+was restored.
 
 What was destroyed stays destroyed. What was destroyed after the backup's last
 event has no event that says so: it prints how many records these are
