@@ -132,9 +132,9 @@ func (l *Ledger) pinned() (log, states pinned) {
 }
 
 // dies says which files of the folder of the secrets are not backed up: what the vault
-// destroyed since is known from there only if the folder survived. The keys that must be
-// able to die lie in a folder below it.
-func dies(name string) bool { return name == registerFile }
+// destroyed since is known from there only if the folder survived, and so is what the
+// logs have signed since. The keys that must be able to die lie in a folder below it.
+func dies(name string) bool { return name == registerFile || name == keptFile }
 
 // backupConfig is what backups of a ledger are made and read with.
 func backupConfig(f Folder, c Config, k *keys, vkey, origin string, in custody.Custody) backup.Config {

@@ -63,7 +63,7 @@ func TestNewFolder(t *testing.T) {
 
 func secretsOf(t *testing.T, f ledger.Folder) []string {
 	t.Helper()
-	names, err1 := filepath.Glob(filepath.Join(f.Custody, "*.*"))
+	names, err1 := filepath.Glob(filepath.Join(f.Custody, "*.[kp]e[ym]"))
 	keys, err2 := filepath.Glob(filepath.Join(f.RootKeys(), "*"))
 	if err := errors.Join(err1, err2); err != nil || len(names) != 4 || len(keys) != 1 {
 		t.Fatalf("the secrets are %v and %v, %v", names, keys, err)

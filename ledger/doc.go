@@ -34,6 +34,8 @@
 //	the tiles                       derived data, made again from the events
 //	the leaf of the state log       a leaf of a size that the log has or comes to
 //	the checkpoint                  a proof that nobody has seen
+//	checkpoints.kept, now and then  a file that is as old as the one before it, or
+//	                                as new as what was published (kept.go)
 //
 // A write that fails stops the ledger (ErrStopped): what is on the disk is then
 // found out by opening it again, by the same code that runs after a crash.

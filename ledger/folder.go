@@ -77,7 +77,13 @@ func (f Folder) RootKeys() string { return filepath.Join(f.Custody, "keys") }
 // Register is the file in which the vault registers what it destroyed.
 func (f Folder) Register() string { return filepath.Join(f.Custody, registerFile) }
 
-const registerFile = "destroyed.register"
+// Kept is the file with the newest checkpoints of both logs.
+func (f Folder) Kept() string { return filepath.Join(f.Custody, keptFile) }
+
+const (
+	registerFile = "destroyed.register"
+	keptFile     = "checkpoints.kept"
+)
 
 // markerFile says that the folder is a ledger's, and of which format.
 const markerFile = "medledger.json"

@@ -35,6 +35,7 @@ import (
 //	                     (ledger/custody)
 //	backup-epochs        the epochs of the backups (ledger/backup)
 //	destroyed.register   what the vault destroyed, so that a restoration does so again
+//	checkpoints.kept     the newest checkpoints of both logs (kept.go)
 const (
 	logKeyFile      = "log.key"
 	stateKeyFile    = "state.key"

@@ -49,6 +49,8 @@ type Config struct {
 	TurnSize int
 	// Logger gets messages for the operator; slog's default if nil.
 	Logger *slog.Logger
+
+	restoring bool // opened by a restoration, in a folder that has no name yet
 }
 
 // Token is a helper process that has a PKCS #11 token open (ledger/custody/token).
@@ -149,6 +151,11 @@ type Ledger struct {
 	closing   chan struct{} // closed when no more proposals are taken
 	ended     chan struct{} // closed when the last turn was answered
 
+	known     []keptCheckpoints // that both logs had to extend when the ledger was opened
+	keeping   chan struct{}     // closed when keepLoop has ended
+	keptFile  []byte            // as it was written last; keepLoop's until that has ended
+	keepFails bool              // likewise: the last time
+
 	failMu sync.Mutex
 	closed bool
 	cause  error // why the ledger stopped
@@ -235,7 +242,11 @@ func (l *Ledger) Close() error {
 	l.stopTaking()
 	l.failMu.Unlock()
 	<-l.ended
-	l.closeOnce.Do(func() { l.closeErr = l.closeParts() })
+	<-l.keeping
+	l.closeOnce.Do(func() {
+		l.tryToKeep()
+		l.closeErr = l.closeParts()
+	})
 	return l.closeErr
 }
 

@@ -50,12 +50,12 @@ func Open(ctx context.Context, config Config) (*Ledger, error) {
 }
 
 // open opens the parts of a ledger, whose folder need not be marked yet, and
-// starts its two stages.
-func open(ctx context.Context, config Config, origin string, how opening) (_ *Ledger, err error) {
+// starts its two stages. Both logs must extend the checkpoints that are given.
+func open(ctx context.Context, config Config, origin string, how opening, given ...keptCheckpoints) (_ *Ledger, err error) {
 	l := &Ledger{
 		config: config, folder: config.folder(), origin: origin, opening: how,
 		proposals: make(chan *proposal), turns: make(chan *turn),
-		closing: make(chan struct{}), ended: make(chan struct{}),
+		closing: make(chan struct{}), ended: make(chan struct{}), keeping: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -65,15 +65,22 @@ func open(ctx context.Context, config Config, origin string, how opening) (_ *Le
 	if l.keys, err = loadKeys(l.folder, config.FS, l.origin); err != nil {
 		return nil, err
 	}
-	if err = l.openParts(ctx); err != nil {
+	if err = l.findKept(given); err != nil {
 		return nil, err
 	}
+	if err = l.openParts(ctx); err != nil {
+		return nil, l.older(err)
+	}
 	if err = l.chooseSigner(); err != nil {
+		return nil, err
+	}
+	if err = l.keep(); err != nil {
 		return nil, err
 	}
 	l.serving.Store(true)
 	go l.decideLoop()
 	go l.commitLoop()
+	go l.keepLoop()
 	return l, nil
 }
 
@@ -85,7 +92,7 @@ func (l *Ledger) openParts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.store, err = segment.Open(ctx, storeConfig(l.folder, l.config, signed))
+	l.store, err = segment.Open(ctx, storeConfig(l.folder, l.config, max(signed, l.knownSize())))
 	if err != nil {
 		return fmt.Errorf("opening the event store: %w", err)
 	}
@@ -102,7 +109,7 @@ func (l *Ledger) openParts(ctx context.Context) error {
 		return fmt.Errorf("reading the checkpoint that was shown last: %w", err)
 	}
 	log := logConfig(l.folder, l.config, l.keys, l.store)
-	log.Behind, log.Alongside = true, l.alongside
+	log.Behind, log.Alongside, log.Known = true, l.alongside, l.notes(ofLog)
 	if l.opening == rebuilding {
 		if _, err := tlog.Rebuild(ctx, log); err != nil {
 			return fmt.Errorf("making the log's tiles again: %w", err)

@@ -9,7 +9,6 @@ import (
 	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/events/store/segment"
 	"github.com/medledger/medledger/ledger/tlog"
-	"github.com/medledger/medledger/verifier/proof"
 )
 
 // Rebuild makes everything that derives from the events of a ledger again: the
@@ -17,9 +16,9 @@ import (
 // It refuses if the events do not have the root that was signed last, and can be
 // repeated whatever interrupts it.
 //
-// A log whose checkpoint was lost is never signed anew: kept, a checkpoint that
-// this log signed (every receipt and every export has one), takes its place if
-// the folder has none left. It is otherwise ignored, and may be nil.
+// A log whose checkpoint was lost is never signed anew: kept, a file with a checkpoint that
+// this log signed (every receipt and every export has one; verifier/kept), takes its place
+// if the folder has none left. Both logs must extend what is in kept, which may be nil.
 func Rebuild(ctx context.Context, config Config, kept []byte) (*tlog.Published, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -34,34 +33,34 @@ func Rebuild(ctx context.Context, config Config, kept []byte) (*tlog.Published, 
 	if err != nil {
 		return nil, err
 	}
+	var given keptCheckpoints
+	if kept != nil {
+		if given, err = findKept(kept, keys.verifier, keys.stateVerifier); err != nil {
+			return nil, fmt.Errorf("the file with the checkpoint that was given %w", err)
+		}
+	}
 	signed, err := signedSize(folder, config.FS, keys.verifier)
 	if errors.Is(err, tlog.ErrNoCheckpoint) && kept != nil {
-		if err := putBack(folder, config.FS, keys, kept); err != nil {
-			return nil, err
+		// Crash before: a log without a checkpoint, as it was. Crash after: one that begins
+		// at this checkpoint, if the events have its root.
+		if err := disk.WriteFile(config.FS, filepath.Join(folder.Log(), "checkpoint"), given.log.Note, 0o644); err != nil {
+			return nil, fmt.Errorf("putting a checkpoint back: %w", err)
 		}
-		signed, err = signedSize(folder, config.FS, keys.verifier)
+		signed, err = given.log.Checkpoint.Size, nil
 	}
 	if err != nil {
 		return nil, err
 	}
+	if given.log != nil {
+		signed = max(signed, given.log.Checkpoint.Size)
+	}
 	if err := segment.Rebuild(ctx, storeConfig(folder, config, signed)); err != nil {
 		return nil, fmt.Errorf("making the event store's index again: %w", err)
 	}
-	l, err := open(ctx, config, origin, rebuilding)
+	l, err := open(ctx, config, origin, rebuilding, given)
 	if err != nil {
 		return nil, err
 	}
 	published := l.log.Published()
 	return published, errors.Join(l.recover(ctx), l.Close())
-}
-
-// putBack makes a kept checkpoint the log's last one.
-func putBack(f Folder, fsys disk.FS, k *keys, kept []byte) error {
-	if _, err := proof.VerifyCheckpoint(kept, k.verifier); err != nil {
-		return fmt.Errorf("the checkpoint that was given is not this log's: %w", err)
-	}
-	if err := disk.WriteFile(fsys, filepath.Join(f.Log(), "checkpoint"), kept, 0o644); err != nil {
-		return fmt.Errorf("putting a checkpoint back: %w", err)
-	}
-	return nil
 }

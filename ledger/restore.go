@@ -20,7 +20,6 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 	"github.com/medledger/medledger/verifier/audit"
 	"github.com/medledger/medledger/verifier/life"
-	"github.com/medledger/medledger/verifier/proof"
 )
 
 // Restoration says what is restored, and how.
@@ -29,17 +28,18 @@ type Restoration struct {
 	Data, Keys string
 	// Identity is a file of age identities, of which the backup is encrypted to one.
 	Identity []byte
-	// Kept is the newest checkpoint of the log that anybody has, or nil. If it is beyond
-	// the backup, or of another history, that is refused. That there is none newer it
-	// does not show: one that is not beyond the backup may be the backup's own.
+	// Kept is a file with the newest checkpoint of the log that anybody has, and perhaps
+	// one of the state log (verifier/kept); or nil. If one is beyond the backup, or of
+	// another history, that is refused. That there is none newer they do not show: one
+	// that is not beyond the backup may be the backup's own.
 	Kept []byte
 	// NothingNewer is the operator's word that nobody has a checkpoint, a receipt
 	// or anything else of the log that is newer than the backup. It is always needed:
 	// a log that went on after the backup must not go on again from there.
 	NothingNewer bool
-	// LoseEvents takes a data side that is older than the key side: the events since
-	// are lost, and what was destroyed in them stays dead without an event that says
-	// so.
+	// LoseEvents takes a data side that is older than the key side, or than what a folder
+	// of the secrets that survived knows (checkpoints.kept): the events since are lost,
+	// and what was destroyed in them stays dead without an event that says so.
 	LoseEvents bool
 }
 
@@ -61,7 +61,8 @@ type Restored struct {
 // side is read before anything is made of it, and the log is audited before the vault is
 // put back. The ledger goes on with the same log: its next event says that it was
 // restored. It refuses if that would fork the log: if Kept is newer than the backup, or
-// none of its history (ErrWouldFork); and without NothingNewer (ErrNothingKept).
+// none of its history (ErrWouldFork), or if the key side or the folder of the secrets knows
+// of more; and without NothingNewer (ErrNothingKept).
 //
 // Crash, at any moment before the data folder has its name: an unfinished one, perhaps
 // the folder of the secrets, and keys in custody that nothing was sealed with; another
@@ -79,12 +80,17 @@ func Restore(ctx context.Context, config Config, r Restoration) (*Restored, erro
 		return nil, err
 	}
 	b := &restorer{config: config, restoration: r, folder: Folder{place.made, config.Custody}}
-	b.config.Dir = place.made
+	b.config.Dir, b.config.restoring = place.made, true
 	err = b.run(ctx)
 	if err != nil {
 		err = errors.Join(err, b.destroyMade(ctx))
 	}
 	if err := errors.Join(err, b.close()); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(place.made), b.forgetSecrets())
+	}
+	// Crash before: the restoration is begun again. Crash after: the file is gone, and with
+	// it what was given up; the first Open of what comes of it writes another.
+	if err := b.giveUp(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(place.made), b.forgetSecrets())
 	}
 	return b.result, place.finish()
@@ -119,6 +125,9 @@ type restorer struct {
 	vkey       string
 	stateVkey  string
 	verifier   note.Verifier
+	states     note.Verifier   // of the state log
+	given, own keptCheckpoints // by the operator; in the folder of the secrets
+	loses      bool            // own is beyond the backup, and is given up
 	secret     []byte
 	custody    custody.Custody
 	had        []string        // the names of the keys in custody before
@@ -141,7 +150,10 @@ func (b *restorer) open(ctx context.Context) (err error) {
 	if b.vkey, b.verifier, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, logKeyFile)); err != nil {
 		return err
 	}
-	if b.stateVkey, _, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, stateKeyFile)); err != nil {
+	if b.stateVkey, b.states, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, stateKeyFile)); err != nil {
+		return err
+	}
+	if b.own, err = readKept(b.folder, b.config.FS, b.verifier, b.states); err != nil {
 		return err
 	}
 	k := new(keys)
@@ -229,32 +241,6 @@ func (b *restorer) close() error {
 	return errors.Join(errs...)
 }
 
-// check reads all of the data side, and holds its size to what is known of the log. That
-// it is none of another history the audit finds.
-func (b *restorer) check(ctx context.Context) error {
-	if err := b.chain.Read(ctx, b.secret, backup.Contents{}); err != nil {
-		return fmt.Errorf("reading the data side: %w", err)
-	}
-	size, keptSize := b.chain.Newest.Log.To, uint64(0)
-	if b.restoration.Kept != nil {
-		kept, err := proof.VerifyCheckpoint(b.restoration.Kept, b.verifier)
-		if err != nil {
-			return fmt.Errorf("the checkpoint that was given is not this log's: %w", err)
-		}
-		if kept.Size > size {
-			return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", kept.Size, size, ErrWouldFork)
-		}
-		keptSize = kept.Size
-	}
-	if known := b.keySide.Snapshot().Size; known > size && !b.restoration.LoseEvents {
-		return fmt.Errorf("the key side knows of %d events, the data side has %d: bring the newest data side, or give the others up with --lose-events: %w", known, size, ErrWouldFork)
-	}
-	if !b.restoration.NothingNewer {
-		return fmt.Errorf("the checkpoint that was given is of %d events, the backup has %d: %w", keptSize, size, ErrNothingKept)
-	}
-	return nil
-}
-
 // unpackedFolder is where the vault's part is unpacked, in the unfinished data folder.
 const unpackedFolder = "unpacked"
 
@@ -338,15 +324,22 @@ func (b *restorer) putVaultBack(ctx context.Context, unpacked string) (err error
 }
 
 // audit verifies all of the log that was put back, and that it extends what is known of
-// it: the kept checkpoint, or else the one on the key side.
+// it: the kept checkpoint, or else the one on the key side. What else is known it has to
+// extend too, before it goes on (agree).
 func (b *restorer) audit(ctx context.Context) (err error) {
-	known := b.restoration.Kept
-	if known == nil && b.keySide.Snapshot().Size <= b.chain.Newest.Log.To {
-		known = b.keySide.Checkpoint()
+	o := audit.Options{Verifier: b.verifier}
+	if b.given.log != nil {
+		o.Kept = b.given.log.Note
+	} else if b.keySide.Snapshot().Size <= b.chain.Newest.Log.To {
+		o.Kept = b.keySide.Checkpoint()
+	}
+	if b.given.state != nil {
+		o.KeptState = b.given.state.Note
 	}
 	dir := audit.NewDir(os.DirFS(b.folder.Data))
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	report, err := audit.Log(ctx, dir, audit.Options{Verifier: b.verifier, Kept: known, State: dir.State()})
+	o.State = dir.State()
+	report, err := audit.Log(ctx, dir, o)
 	if err != nil {
 		return fmt.Errorf("verifying the backup's log: %w", err)
 	}
@@ -356,32 +349,17 @@ func (b *restorer) audit(ctx context.Context) (err error) {
 				report.Kept.Size, report.Checkpoint.Size, ErrWouldFork)
 		}
 	}
+	for _, forks := range []audit.Code{audit.StateKeptLarger, audit.StateKeptFork, audit.StateKeptMismatch} {
+		if report.Counts[forks] > 0 {
+			return fmt.Errorf("the checkpoint of the state log that is known is of %d leaves, the backup has %d: %w",
+				report.State.Kept.Size, report.State.Checkpoint.Size, ErrWouldFork)
+		}
+	}
 	if !report.OK() {
 		return fmt.Errorf("the backup's log is damaged; use another backup: %v", report.Findings[0])
 	}
 	b.result = &Restored{
 		Origin: b.verifier.Name(), Size: report.Checkpoint.Size, Root: report.Checkpoint.Root.String(), Increments: b.chain.Increments(), Lost: b.lost,
-	}
-	return nil
-}
-
-// agree makes sure that the log goes on from what the key side knows of it, also if
-// another checkpoint was given.
-func (b *restorer) agree(ctx context.Context, l *Ledger) error {
-	known, err := proof.VerifyCheckpoint(b.keySide.Checkpoint(), b.verifier)
-	if err != nil {
-		return fmt.Errorf("the checkpoint on the key side: %w", err)
-	}
-	now := l.log.Published().Checkpoint
-	if known.Size > now.Size {
-		return nil // and it was said that these events may be lost
-	}
-	hashes, err := l.log.ConsistencyProof(ctx, known.Size, now.Size)
-	if err != nil {
-		return err
-	}
-	if err := proof.VerifyConsistency(known, now, hashes); err != nil {
-		return fmt.Errorf("the key side has a checkpoint of %d events of another history: %w: %w", known.Size, ErrWouldFork, err)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 // openStanding opens the map of where every record stands, and its log.
 func (l *Ledger) openStanding(ctx context.Context) (err error) {
 	c := state.Config{
-		Dir: l.folder.State(), Signer: l.keys.state, Verifier: l.keys.stateVerifier, Key: l.keys.mapKey(),
+		Dir: l.folder.State(), Signer: l.keys.state, Verifier: l.keys.stateVerifier, Key: l.keys.mapKey(), Known: l.notes(ofState),
 		Events: l.store.Len(), FS: l.config.FS, Clock: l.config.Clock, Logger: l.config.Logger,
 	}
 	if l.opening == rebuilding {

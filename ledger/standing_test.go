@@ -65,43 +65,63 @@ func TestPartsOfDifferentMoments(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		old  []string // parts from before
-		want error
+		want error    // of a ledger that has kept no checkpoints
+		kept error    // of one that has
 	}{
-		{"nothing is old", nil, nil},
-		{"the state", []string{"state"}, state.ErrLost},
-		{"the log", []string{"log"}, nil},
-		{"the map", []string{"state/map.sqlite"}, nil},
+		{"nothing is old", nil, nil, nil},
+		{"the state", []string{"state"}, state.ErrLost, ledger.ErrOlder},
+		{"the log", []string{"log"}, nil, nil},
+		{"the map", []string{"state/map.sqlite"}, nil, nil},
 		// Whoever puts both back takes all that tells in here: kept checkpoints do.
-		{"the log and the state", []string{"log", "state"}, nil},
-		{"the log and the map", []string{"log", "state/map.sqlite"}, nil},
-		{"the state log without its leaves", []string{"state/log"}, nil},
-		{"the leaves", []string{"state/leaves"}, state.ErrLost},
-		{"the events and the log", []string{"store", "log", "access.sqlite"}, state.ErrLost},
+		{"the log and the state", []string{"log", "state"}, nil, ledger.ErrOlder},
+		{"the log and the map", []string{"log", "state/map.sqlite"}, nil, nil},
+		{"the state log without its leaves", []string{"state/log"}, nil, nil},
+		{"the leaves", []string{"state/leaves"}, state.ErrLost, ledger.ErrOlder},
+		{"the events and the log", []string{"store", "log", "access.sqlite"}, state.ErrLost, ledger.ErrOlder},
+		{"everything but the contents", []string{"store", "log", "state", "access.sqlite"}, nil, ledger.ErrOlder},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			config := c.config
-			config.Dir, config.Custody = t.TempDir(), ledger.DefaultCustody(c.config.Dir)
-			if err := os.CopyFS(config.Dir, os.DirFS(after.Dir)); err != nil {
-				t.Fatal(err)
-			}
-			for _, part := range test.old {
-				replacePart(t, filepath.Join(before.Dir, part), filepath.Join(config.Dir, part))
-			}
-			l, err := ledger.Open(t.Context(), config)
-			if !errors.Is(err, test.want) {
-				t.Fatalf("%v, want %v", err, test.want)
-			}
-			if err != nil {
-				return
-			}
-			published, leaves := l.Log().Published().Checkpoint, c.leaves(config.Dir)
-			if last := leaves[len(leaves)-1]; last.Size != published.Size || last.Root != published.Root {
-				t.Errorf("the last leaf is of %d events, the checkpoint of %d", last.Size, published.Size)
-			}
-			if err := l.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+		for name, want := range map[string]error{", and no checkpoints are kept": test.want, "": test.kept} {
+			t.Run(test.name+name, func(t *testing.T) {
+				config := c.config
+				config.Dir = t.TempDir()
+				config.Custody = copied(t, ledger.DefaultCustody(c.config.Dir))
+				if err := os.CopyFS(config.Dir, os.DirFS(after.Dir)); err != nil {
+					t.Fatal(err)
+				}
+				for _, part := range test.old {
+					replacePart(t, filepath.Join(before.Dir, part), filepath.Join(config.Dir, part))
+				}
+				if name != "" {
+					forgetKept(t, config)
+				}
+				c.opensInStep(t, config, want)
+			})
+		}
+	}
+}
+
+// opensInStep opens a ledger, or is refused. A refused one has signed nothing. The last
+// leaf of the state log of one that opens is of the log's last checkpoint.
+func (c *clinic) opensInStep(t *testing.T, config ledger.Config, want error) {
+	t.Helper()
+	before, leavesBefore := signedIn(t, config), c.leaves(config.Dir)
+	l, err := ledger.Open(t.Context(), config)
+	if !errors.Is(err, want) {
+		t.Fatalf("%v, want %v", err, want)
+	}
+	leaves := c.leaves(config.Dir)
+	if err != nil {
+		if got := signedIn(t, config); got != before || len(leaves) != len(leavesBefore) {
+			t.Errorf("it is refused, and signed %d events and %d leaves more", got-before, len(leaves)-len(leavesBefore))
+		}
+		return
+	}
+	published := l.Log().Published().Checkpoint
+	if last := leaves[len(leaves)-1]; last.Size != published.Size || last.Root != published.Root {
+		t.Errorf("the last leaf is of %d events, the checkpoint of %d", last.Size, published.Size)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -66,7 +66,8 @@ func TestDestroyedStaysDead(t *testing.T) {
 		"older data, newer keys":                           {func(g *graveyard) *sides { return mixed(g.early, g.late) }, word, false, true},
 		"older data, newer keys, knowingly":                {func(g *graveyard) *sides { return mixed(g.early, g.late) }, lost, false, false},
 		"older data, newer keys, knowingly, with secrets":  {func(g *graveyard) *sides { return mixed(g.early, g.late) }, lost, true, false},
-		"both sides from before, and the secrets survived": {func(g *graveyard) *sides { return g.early }, word, true, false},
+		"both sides from before, and the secrets survived": {func(g *graveyard) *sides { return g.early }, word, true, true},
+		"that, knowingly":                                  {func(g *graveyard) *sides { return g.early }, lost, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGraveyard(t)

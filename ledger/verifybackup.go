@@ -38,6 +38,7 @@ func VerifyBackup(ctx context.Context, config Config, r Restoration) (_ *Verifie
 			return nil, err
 		}
 	}
+	b.config.restoring = true
 	b.config.Token = Token{} // what is made is made in the scratch folder
 	if err := b.open(ctx); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
@@ -11,7 +12,7 @@ import (
 
 	"github.com/medledger/medledger/api/cli/config"
 	"github.com/medledger/medledger/ledger"
-	"github.com/medledger/medledger/verifier/proof"
+	"github.com/medledger/medledger/verifier/kept"
 )
 
 // place is where a ledger lies, as flags, the environment or a file say.
@@ -55,18 +56,19 @@ func (p *program) withLedger(ctx context.Context, at place, do func(*ledger.Ledg
 	return do(l)
 }
 
-// readKept reads the file of a checkpoint that somebody kept, or the first in it, the
-// log's, if 'medverify audit --keep' wrote it; nil if none is named.
-func readKept(file string) ([]byte, error) {
-	if file == "" {
+// readKept reads as much of a file with checkpoints that somebody kept (verifier/kept) as
+// it takes to find them; nil if none is named.
+func readKept(name string) (file []byte, err error) {
+	if name == "" {
 		return nil, nil
 	}
-	kept, err := os.ReadFile(file)
+	f, err := os.Open(name)
+	if err == nil {
+		file, err = io.ReadAll(io.LimitReader(f, kept.MaxSize))
+		err = errors.Join(err, f.Close())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the kept checkpoint: %w", err)
 	}
-	if notes := proof.SplitNotes(kept); len(notes) > 0 {
-		kept = notes[0]
-	}
-	return kept, nil
+	return file, nil
 }

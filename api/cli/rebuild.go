@@ -27,8 +27,10 @@ Flags:
   --dir D            the ledger's data folder; no server may be running on it
   --custody C        the folder of its secrets (default D.custody)
   --config FILE      read these from a file, as serve does
-  --checkpoint KEPT  a checkpoint that this log signed; it takes the place of
-                     the folder's own if that was lost
+  --checkpoint KEPT  a file with a checkpoint that this log signed, which it
+                     must extend; it takes the place of the folder's own if
+                     that was lost. What 'medverify audit --keep' wrote has one
+                     of each log; a receipt has one, a record's history both
 
 A log is never signed anew: without any checkpoint of its own and without a kept
 one it refuses. Auditors keep checkpoints, and every export has one.

@@ -23,8 +23,9 @@ func (p *program) newRestore() *cobra.Command {
 Makes a ledger of a backup's two sides, in a folder that must be empty or
 absent. The secrets are taken from the key side if they are not in their folder;
 if that has survived, leave it where it is, for it knows what was destroyed
-since. All of the backup's log is audited first. The ledger goes on with the
-same log, and its next event says that it was restored.
+since, and how far the log had gone on. All of the backup's log is audited
+first. The ledger goes on with the same log, and its next event says that it
+was restored.
 
 What was destroyed stays destroyed. What was destroyed after the backup's last
 event has no event that says so: it prints how many records these are
@@ -53,13 +54,15 @@ Flags:
   --keys D2           the backup's key side
   --identity FILE     the identity that 'medledger backup identity' printed
   --checkpoint FILE   the newest checkpoint of the log that anybody has; it
-                      refuses a backup that is older
+                      refuses a backup that is older. FILE is what 'medverify
+                      audit --keep' wrote, a receipt, or a record's history
   --nothing-newer     your word that there is none newer than the backup: the
                       old ledger stopped before the backup, or all that came
                       after it was seen by nobody. Always needed, also if the
                       newest checkpoint that anybody has is the backup's
-  --lose-events       the data side is older than the key side, and there is no
-                      newer one: the events since are lost
+  --lose-events       the data side is older than the key side, or than what the
+                      folder of the secrets knows, and there is no newer one:
+                      the events since are lost
 
 Example:
 
@@ -77,7 +80,7 @@ Example:
 	r.flags(c)
 	c.Flags().StringVar(&r.checkpoint, "checkpoint", "", "the newest checkpoint that anybody has")
 	c.Flags().BoolVar(&r.NothingNewer, "nothing-newer", false, "there is none newer than the backup")
-	c.Flags().BoolVar(&r.LoseEvents, "lose-events", false, "the data side is older than the key side")
+	c.Flags().BoolVar(&r.LoseEvents, "lose-events", false, "the data side is older than the key side or the secrets")
 	return c
 }
 

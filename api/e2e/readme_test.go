@@ -31,6 +31,9 @@ func TestReadme(t *testing.T) {
 	script = strings.ReplaceAll(script, "127.0.0.1:8340", "127.0.0.1:"+port)
 	script = strings.Replace(script, "serve --dir clinic", "serve --dir clinic --listen 127.0.0.1:"+port, 1)
 
+	// The server, which the script leaves, writes to its folders until it has ended.
+	script = "trap 'kill $!; wait $!' EXIT\n" + script
+
 	shell := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail", "-c", script)
 	shell.Dir = dir
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -40,7 +43,7 @@ func TestReadme(t *testing.T) {
 	}
 	shell.Stdout, shell.Stderr = file, file // a file: the server keeps a pipe open
 	err = shell.Run()
-	_ = syscall.Kill(-shell.Process.Pid, syscall.SIGTERM) // the server, which the script leaves
+	_ = syscall.Kill(-shell.Process.Pid, syscall.SIGTERM) // what is left if the shell was killed
 	text, readErr := os.ReadFile(file.Name())
 	out := string(text)
 	if err != nil || readErr != nil {

@@ -122,7 +122,9 @@
 //	                                 the data
 //	the keys are newer than the data nothing that was destroyed before the snapshot; but
 //	                                 the log has gone on after the data, and that is
-//	                                 refused unless it is said that events may be lost
+//	                                 refused unless it is said that events may be lost;
+//	                                 so it is if the folder of the secrets survived, and
+//	                                 the newest checkpoints in it are newer than the data
 //	neither is the newest            what was destroyed after both. Whoever restores says
 //	                                 that there is none newer; the newest checkpoint that
 //	                                 anybody has refuses it: a destruction is an event

@@ -28,6 +28,9 @@
 //	                               checkpoint as nobody or somebody saw
 //
 // The map is written behind. Open reads it and replays what it lacks.
+//
+// A folder of files from before looks like a crash. What the state log has signed since is
+// known from outside the folder only (Config.Known).
 package state
 
 import (
@@ -51,14 +54,17 @@ import (
 	"github.com/medledger/medledger/verifier/state"
 )
 
-// Config says where the state lies and what it works with. All fields but the last
-// three must be set.
+// Config says where the state lies and what it works with. All fields but Known and
+// the last three must be set.
 type Config struct {
 	// Dir is its folder, made if it is not there.
 	Dir string
 	// Signer and Verifier are the keys of the state log; their name is its origin.
 	Signer   note.Signer
 	Verifier note.Verifier
+	// Known are signed checkpoints of the state log that are kept outside of Dir
+	// (tlog.Config).
+	Known [][]byte
 	// Key authenticates the copy of the map on disk.
 	Key []byte
 	// Events is how many events the event store has.
@@ -151,7 +157,7 @@ func (s *State) openLog(ctx context.Context, rebuild bool) error {
 	c := s.config
 	log := tlog.Config{
 		Dir: filepath.Join(c.Dir, "log"), FS: c.FS, Origin: c.Verifier.Name(), Signer: c.Signer, Verifier: c.Verifier,
-		Clock: c.Clock, Logger: c.Logger, Lazy: true,
+		Known: c.Known, Clock: c.Clock, Logger: c.Logger, Lazy: true,
 	}
 	covered := uint64(0)
 	last, err := tlog.LastSigned(c.FS, log.Dir, c.Verifier)

@@ -34,6 +34,7 @@ type Log struct {
 	tiles   *tilestore.Tiles
 	tree    *tilestore.Tree
 	storage *tilestore.Storage
+	known   []Published // verified Config.Known; never modified once open
 	server  *server.TrillianLogRPCServer
 	time    *advancing
 
@@ -117,9 +118,13 @@ func (l *Log) find(ctx context.Context, rebuild bool) (*lastSigned, error) {
 	if l.marked, err = l.tiles.Mark(); err != nil {
 		return nil, err
 	}
-	switch {
-	case last == nil && max(have, l.marked) > 0 && !rebuild:
+	if last == nil && max(have, l.marked) > 0 && !rebuild {
 		return nil, fmt.Errorf("opening log %s: %w", l.config.Dir, ErrNoCheckpoint)
+	}
+	if last, err = l.beginAtKnown(last); err != nil {
+		return nil, fmt.Errorf("opening log %s: %w", l.config.Dir, err)
+	}
+	switch {
 	case last == nil && have > 0:
 		l.config.Logger.Warn("no checkpoint is left; signing the events as they are", "dir", l.config.Dir, "events", have)
 	case last != nil && last.Checkpoint.Size > have:
@@ -128,8 +133,27 @@ func (l *Log) find(ctx context.Context, rebuild bool) (*lastSigned, error) {
 	return last, nil
 }
 
-// restore brings the tiles to the last signed size and compares their root with
-// the signed one.
+// beginAtKnown verifies the known checkpoints, and returns the newest of them and last.
+func (l *Log) beginAtKnown(last *lastSigned) (*lastSigned, error) {
+	for _, signed := range l.config.Known {
+		c, err := verifyOwn(signed, l.config.Verifier)
+		if err != nil {
+			return nil, fmt.Errorf("a checkpoint that was kept elsewhere: %w", err)
+		}
+		known := Published{Checkpoint: c, Note: signed}
+		l.known = append(l.known, known)
+		switch {
+		case last == nil:
+			last = &lastSigned{Published: known}
+		case c.Size > last.Checkpoint.Size:
+			last = &lastSigned{known, last.sequence, last.nanos}
+		}
+	}
+	return last, nil
+}
+
+// restore brings the tiles to the last signed size and compares their roots with
+// those that were signed.
 func (l *Log) restore(ctx context.Context, last *lastSigned, all bool) error {
 	if last == nil {
 		last = &lastSigned{}
@@ -139,12 +163,11 @@ func (l *Log) restore(ctx context.Context, last *lastSigned, all bool) error {
 	if !all && size > 0 {
 		err := l.tiles.Load(ctx, l.marked, size)
 		if err == nil {
-			root, rootErr := l.tiles.Root(ctx, size)
-			if rootErr == nil && root == last.Checkpoint.Root {
-				l.published.Store(&last.Published)
-				return nil
-			}
-			err = rootErr
+			err = l.compare(ctx, last)
+		}
+		if err == nil {
+			l.published.Store(&last.Published)
+			return nil
 		}
 		l.config.Logger.Warn("tiles do not match the last checkpoint; computing all of them again", "dir", l.config.Dir, "size", size, "error", err)
 	}
@@ -152,15 +175,24 @@ func (l *Log) restore(ctx context.Context, last *lastSigned, all bool) error {
 	if err := errors.Join(l.tiles.Forget(), l.tiles.Load(ctx, 0, size)); err != nil {
 		return err
 	}
-	if size == 0 {
-		return nil
-	}
-	root, err := l.tiles.Root(ctx, size)
-	if err != nil {
-		return err
-	}
-	if root != last.Checkpoint.Root {
-		return fmt.Errorf("opening log %s: %w", l.config.Dir, &HistoryError{last.Note, size, last.Checkpoint.Root, root})
+	return l.compare(ctx, last)
+}
+
+// compare returns a *HistoryError unless the tiles have the root that was signed last,
+// and those of the known checkpoints.
+func (l *Log) compare(ctx context.Context, last *lastSigned) error {
+	for _, p := range append(l.known, last.Published) {
+		c := p.Checkpoint
+		if c.Size == 0 {
+			continue // every log extends it
+		}
+		root, err := l.tiles.Root(ctx, c.Size)
+		if err != nil {
+			return err
+		}
+		if root != c.Root {
+			return fmt.Errorf("opening log %s: %w", l.config.Dir, &HistoryError{p.Note, c.Size, c.Root, root})
+		}
 	}
 	return nil
 }

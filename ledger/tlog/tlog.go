@@ -37,6 +37,11 @@ type Config struct {
 	// Behind says that Open does not integrate what there is beyond the last
 	// checkpoint, so that it can be read and checked first: CatchUp does.
 	Behind bool
+	// Known are signed checkpoints of the log that are kept outside of Dir. If the
+	// newest is newer than what Dir has, the log begins at it: what was signed last was
+	// lost from Dir or is older there than it was. A log that does not extend all of
+	// them is refused, before anything is signed.
+	Known [][]byte
 	// Alongside, if not nil, is called with every checkpoint that is to be published,
 	// and no other is until what it returned was called. It begins what has to be
 	// done by then, and what it returned waits for its end, while the checkpoint is

@@ -70,6 +70,8 @@ package history
 import (
 	"errors"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/state"
@@ -113,4 +115,6 @@ type Verified struct {
 	Checkpoint proof.Checkpoint
 	// StateCheckpoint is the state log's.
 	StateCheckpoint proof.Checkpoint
+	// StateVerifier is the key of the state log, which the log announces.
+	StateVerifier note.Verifier
 }

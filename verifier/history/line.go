@@ -105,6 +105,16 @@ func parseHeader(text []byte) (*Header, error) {
 	return h, same(h, text)
 }
 
+// ReadHeader reads the header of a bundle and verifies nothing of it. Its errors wrap
+// ErrMalformed or are the reader's.
+func ReadHeader(r io.Reader) (*Header, error) {
+	text, err := readLines(r).next()
+	if err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	return parseHeader(text)
+}
+
 // proved is a statement with its place in the log.
 type proved struct {
 	index uint64

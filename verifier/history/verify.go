@@ -51,7 +51,7 @@ func Verify(r io.Reader, v note.Verifier, each func(index uint64, e events.Event
 		return nil, err
 	}
 	return &Verified{
-		Record: b.header.Record, Summary: b.header.Summary, Leaf: b.header.Leaf, Checkpoint: b.checkpoint, StateCheckpoint: states,
+		Record: b.header.Record, Summary: b.header.Summary, Leaf: b.header.Leaf, Checkpoint: b.checkpoint, StateCheckpoint: states, StateVerifier: key,
 	}, nil
 }
 

@@ -14,8 +14,7 @@ import (
 	"time"
 
 	"github.com/medledger/medledger/verifier/audit"
-	"github.com/medledger/medledger/verifier/proof"
-	"github.com/medledger/medledger/verifier/state"
+	"github.com/medledger/medledger/verifier/kept"
 )
 
 // logFlags is the command line of 'medverify log' and of 'medverify audit', which
@@ -95,9 +94,11 @@ func (r *run) check(ctx context.Context, f *logFlags) (int, error) {
 		return CouldNotCheck, err
 	}
 	if f.checkpoint != "" {
-		if o.Kept, o.KeptState, err = readKept(f.checkpoint, o.Verifier.Name()); err != nil {
+		found, err := readKept(f.checkpoint, o.Verifier.Name())
+		if err != nil {
 			return CouldNotCheck, err
 		}
+		o.Kept, o.KeptState = found.Log, found.State
 	}
 	src, err := r.open(f)
 	if err != nil {
@@ -120,28 +121,23 @@ func (r *run) check(ctx context.Context, f *logFlags) (int, error) {
 	return r.conclude(f, report, auditErr, r.env.Now().Sub(start))
 }
 
-// readKept reads the file that --keep wrote: the log's checkpoint, the state log's, or
-// one after the other. Which is which, their origins say; what they are worth, the
-// audit.
-func readKept(name, origin string) (log, stateLog []byte, err error) {
-	file, err := readFile(name, 2*proof.MaxSignedCheckpoint)
+// readKept reads the checkpoints in the file that --keep wrote, or in another that has
+// some. What they are worth, whoever has the keys finds out.
+func readKept(name, origin string) (kept.Checkpoints, error) {
+	f, err := os.Open(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the kept checkpoint: %w", err)
+		return kept.Checkpoints{}, fmt.Errorf("reading the kept checkpoint: %w", err)
 	}
-	for _, signed := range proof.SplitNotes(file) {
-		kept := &log
-		if c, err := proof.PeekCheckpoint(signed); err == nil && c.Origin == state.Origin(origin) {
-			kept = &stateLog
-		}
-		if *kept != nil {
-			return nil, nil, fmt.Errorf("%s has more than one checkpoint of a log; give the file that --keep wrote", name)
-		}
-		*kept = signed
+	defer f.Close() // opened for reading: nothing is lost
+	file, err := io.ReadAll(io.LimitReader(f, kept.MaxSize))
+	if err != nil {
+		return kept.Checkpoints{}, fmt.Errorf("reading the kept checkpoint: %w", err)
 	}
-	if log == nil {
-		return nil, nil, fmt.Errorf("%s has no checkpoint of the log; give the file that --keep wrote", name)
+	found, err := kept.Find(file, origin)
+	if err != nil {
+		return found, fmt.Errorf("%s %w", name, err)
 	}
-	return log, stateLog, nil
+	return found, nil
 }
 
 // conclude prints what an audit found out.
@@ -165,11 +161,11 @@ func (r *run) conclude(f *logFlags, report *audit.Report, auditErr error, took t
 		return CouldNotCheck, fmt.Errorf("only %d of %d events were checked", report.Checked, report.Checkpoint.Size)
 	}
 	if f.keep != "" {
-		kept := report.Signed
+		checkpoints := report.Signed
 		if report.State != nil {
-			kept = slices.Concat(kept, report.State.Signed)
+			checkpoints = slices.Concat(checkpoints, report.State.Signed)
 		}
-		if err := keep(f.keep, kept); err != nil {
+		if err := keep(f.keep, checkpoints); err != nil {
 			return CouldNotCheck, fmt.Errorf("the log is verified, but its checkpoint could not be kept: %w", err)
 		}
 	}

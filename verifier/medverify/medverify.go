@@ -50,7 +50,7 @@ Usage:
   medverify audit   (--url URL | --dir D | --export FILE) --vkey FILE
                     [--token-file FILE] [--checkpoint FILE] [--keep FILE]
   medverify log     the same, of the log without its state log
-  medverify record  --vkey FILE BUNDLE
+  medverify record  --vkey FILE [--checkpoint FILE] BUNDLE
   medverify receipt --vkey FILE RECEIPT
 
 Get the verifier key from somebody you trust, not from the log itself.
@@ -81,8 +81,8 @@ The key:
                      is announced in the log
 
 Options:
-  --checkpoint FILE  what --keep wrote at an earlier time; both logs must
-                     extend it
+  --checkpoint FILE  what --keep wrote at an earlier time, a receipt, or a
+                     record's history; both logs must extend it
   --keep FILE        write the checkpoints that were verified, the log's and
                      the state log's, to FILE, to be given to --checkpoint
                      next time
@@ -112,8 +112,8 @@ The key:
   --vkey FILE        the log's verifier key (log.vkey)
 
 Options:
-  --checkpoint FILE  a checkpoint kept from an earlier time; the log must
-                     extend it
+  --checkpoint FILE  a checkpoint kept from an earlier time, a receipt, or a
+                     record's history; the log must extend it
   --keep FILE        write the checkpoint that was verified to FILE, to be
                      given to --checkpoint next time
   --token-file FILE  a bearer token for --url; it is sent over https, and
@@ -142,15 +142,20 @@ and is in the log, and that none was left out. The bundle holds all that it
 takes but the key; it may also prove that there is no such record.
 
 Usage:
-  medverify record --vkey FILE BUNDLE
+  medverify record --vkey FILE [--checkpoint FILE] BUNDLE
 
-  --vkey FILE  the log's verifier key (log.vkey)
-  BUNDLE       a record's history as the ledger answered it; - is standard
-               input
+  --vkey FILE        the log's verifier key (log.vkey)
+  --checkpoint FILE  a checkpoint kept from an earlier time: what 'medverify
+                     audit --keep' wrote, a receipt, or another history; this
+                     one must be no older, and of the same log
+  BUNDLE             a record's history as the ledger answered it; - is
+                     standard input
 
 See that the record is the one that you asked for, and that the checkpoint is
 no older than others have. A record that lived on after its end is found false,
-and so is a history that is older than the checkpoint beside it.
+and so is a history that is older than the checkpoint beside it, or than the one
+that you kept. That a newer one extends the one that you kept takes the log:
+'medverify audit --checkpoint' shows it.
 
 Exit status: 0 verified, 1 found false, 2 could not check.
 `

@@ -11,8 +11,12 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/history"
+	"github.com/medledger/medledger/verifier/kept"
+	"github.com/medledger/medledger/verifier/proof"
 	"github.com/medledger/medledger/verifier/state"
 )
 
@@ -21,6 +25,7 @@ func (r *run) record(args []string) (int, error) {
 	set := flag.NewFlagSet("record", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	vkey := set.String("vkey", "", "")
+	checkpoint := set.String("checkpoint", "", "")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return r.print(recordUsage)
@@ -34,12 +39,17 @@ func (r *run) record(args []string) (int, error) {
 	if err != nil {
 		return CouldNotCheck, err
 	}
+	told := &telling{byType: make(map[events.Type]uint64)}
+	if *checkpoint != "" {
+		if told.kept, err = readKept(*checkpoint, v.Name()); err != nil {
+			return CouldNotCheck, err
+		}
+	}
 	bundle, err := openBundle(set.Arg(0))
 	if err != nil {
 		return CouldNotCheck, fmt.Errorf("reading the bundle: %w", err)
 	}
 	defer bundle.Close() // opened for reading: nothing is lost
-	told := &telling{byType: make(map[events.Type]uint64)}
 	reader := &failing{Reader: bundle}
 	verified, err := history.Verify(reader, v, told.add)
 	if reader.err != nil {
@@ -57,6 +67,13 @@ func (r *run) record(args []string) (int, error) {
 	}
 	if s := verified.Summary; s != nil && s.Violations > 0 {
 		why := fmt.Sprintf("of the events after the end of the record's life, %s may not be. The history itself is complete:", count(s.Violations))
+		return r.falseHistory(why, told.table(verified))
+	}
+	why, err := told.compare(verified, v)
+	if err != nil {
+		return CouldNotCheck, fmt.Errorf("%s: %w; give the file that 'medverify audit --keep' wrote when this log was verified, and the same --vkey", *checkpoint, err)
+	}
+	if why != "" {
 		return r.falseHistory(why, told.table(verified))
 	}
 	return r.print(goodHistory(verified, told))
@@ -104,6 +121,43 @@ type telling struct {
 	destroyed   events.Timestamp // zero if it was not
 	after       uint64           // events that followed
 	byType      map[events.Type]uint64
+	kept        kept.Checkpoints
+	compared    []string // of the kept checkpoints with those of the history
+}
+
+// compare holds the history to the kept checkpoints, as far as that can be done without
+// the log, and returns why it is false.
+func (t *telling) compare(v *history.Verified, key note.Verifier) (why string, _ error) {
+	for _, log := range []struct {
+		signed  []byte
+		key     note.Verifier
+		now     proof.Checkpoint
+		of, has string
+	}{
+		{t.kept.Log, key, v.Checkpoint, "checkpoint", "events"},
+		{t.kept.State, v.StateVerifier, v.StateCheckpoint, "checkpoint of the state log", "leaves"},
+	} {
+		if log.signed == nil {
+			continue
+		}
+		then, err := proof.VerifyCheckpoint(log.signed, log.key)
+		if err != nil {
+			return "", fmt.Errorf("the kept %s is not one that its key signed: %w", log.of, err)
+		}
+		switch kept, now := count(then.Size), count(log.now.Size); {
+		case then.Size > log.now.Size:
+			return fmt.Sprintf("the history is older than what you have: its %s is of %s %s, the one that you kept of %s. What came in between is left out. Ask for a newer one. What is shown of it:",
+				log.of, now, log.has, kept), nil
+		case then.Size == log.now.Size && then.Root != log.now.Root:
+			return fmt.Sprintf("the ledger has signed two histories: its %s of %s %s has root %s here, and root %s in the one that you kept. Keep both files, they are the evidence. What is shown of this one:",
+				log.of, now, log.has, log.now.Root, then.Root), nil
+		case then.Size == log.now.Size:
+			t.compared = append(t.compared, fmt.Sprintf("the %s is the one that you kept", log.of))
+		default:
+			t.compared = append(t.compared, fmt.Sprintf("the %s is newer than the one that you kept, of %s %s; that it extends it is not shown here, but by 'medverify audit --checkpoint'", log.of, kept, log.has))
+		}
+	}
+	return "", nil
 }
 
 func (t *telling) add(_ uint64, e events.Event) error {
@@ -149,6 +203,13 @@ func (t *telling) table(v *history.Verified) string {
 	b.row("as of", fmt.Sprintf("the first %s events of the log", count(v.Leaf.Size)))
 	b.row("checkpoint", fmt.Sprintf("of %s events, root %s", count(v.Checkpoint.Size), v.Checkpoint.Root))
 	b.row("state log", fmt.Sprintf("of %s leaves, root %s", count(v.StateCheckpoint.Size), v.StateCheckpoint.Root))
+	for i, text := range t.compared {
+		name := ""
+		if i == 0 {
+			name = "kept"
+		}
+		b.row(name, text)
+	}
 	return b.String()
 }
 

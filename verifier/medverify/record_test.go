@@ -10,6 +10,7 @@ import (
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/verifier/audit/audittest"
 	"github.com/medledger/medledger/verifier/medverify"
+	"github.com/medledger/medledger/verifier/receipt"
 )
 
 // save writes the bundle of a record as of the log's first size events.
@@ -129,4 +130,68 @@ func TestRecordCouldNotCheck(t *testing.T) {
 			run(t, still(), append([]string{"record"}, c.args...)...).want(t, medverify.CouldNotCheck, c.want)
 		})
 	}
+}
+
+// TestRecordKept holds a history to a checkpoint that was kept.
+func TestRecordKept(t *testing.T) {
+	s := newService(t)
+	record, leaves := s.Events[9].Subject, s.honest()
+	file := s.save(t, record, 11)
+	bundle := read(t, file)
+	kept := func(name string, notes ...[]byte) string {
+		return write(t, filepath.Join(s.folder, name), bytes.Join(notes, nil))
+	}
+	older, olderState := audittest.Serve(s.Statements[:13], s.LogSigner)["checkpoint"], s.ServeState(leaves[:5])["checkpoint"]
+	same, sameState := s.Serve()["checkpoint"], s.ServeState(leaves)["checkpoint"]
+	newer := audittest.Serve(append(s.Statements[:26:26], s.Statements[3]), s.LogSigner)["checkpoint"]
+	newerState := s.ServeState(append(leaves[:len(leaves):len(leaves)], leaves[0]))["checkpoint"]
+	other := audittest.Serve(append(s.Statements[:25:25], s.Statements[3]), s.LogSigner)["checkpoint"]
+	otherState := s.ServeState(append(leaves[:len(leaves)-1:len(leaves)-1], leaves[0]))["checkpoint"]
+	foreign := audittest.New("another")
+	foreign.StateStory()
+	for name, test := range map[string]struct {
+		file   string
+		status int
+		want   []string
+	}{
+		"the same": {kept("same", same, sameState), medverify.Verified, []string{
+			"VERIFIED", "kept the checkpoint is the one that you kept the checkpoint of the state log is the one that you kept"}},
+		"the log's alone": {kept("log", same), medverify.Verified, []string{"VERIFIED", "kept the checkpoint is the one that you kept"}},
+		"this very history": {file, medverify.Verified, []string{
+			"kept the checkpoint is the one that you kept the checkpoint of the state log is the one that you kept"}},
+		"older": {kept("older", older, olderState), medverify.Verified, []string{
+			"VERIFIED", "kept the checkpoint is newer than the one that you kept, of 13 events; that it extends it is not shown here, but by 'medverify audit --checkpoint'",
+			"the checkpoint of the state log is newer than the one that you kept, of 5 leaves"}},
+		"newer": {kept("newer", newer), medverify.FoundFalse, []string{
+			"FOUND FALSE", "the history is older than what you have: its checkpoint is of 26 events, the one that you kept of 27.", "record " + record.String()}},
+		"newer, of the state log": {kept("newer-state", same, newerState), medverify.FoundFalse, []string{
+			"its checkpoint of the state log is of 12 leaves, the one that you kept of 13."}},
+		"another": {kept("other", other), medverify.FoundFalse, []string{
+			"FOUND FALSE", "the ledger has signed two histories: its checkpoint of 26 events has root " + leaves[11].Root.String()}},
+		"another, of the state log": {kept("other-state", same, otherState), medverify.FoundFalse, []string{
+			"the ledger has signed two histories: its checkpoint of the state log of 12 leaves"}},
+		"of another ledger": {kept("foreign", foreign.Serve()["checkpoint"]), medverify.CouldNotCheck, []string{"is not one that its key signed"}},
+		"of another state log": {kept("foreign-state", same, foreign.ServeState(foreign.HonestStates())["checkpoint"]), medverify.CouldNotCheck, []string{
+			"the kept checkpoint of the state log is not one that its key signed"}},
+		"none":      {kept("none"), medverify.CouldNotCheck, []string{"has no checkpoint of the log"}},
+		"not there": {"/nowhere", medverify.CouldNotCheck, []string{"no such file"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := run(t, still(), "record", "--vkey", s.vkey, "--checkpoint", test.file, write(t, file, bundle))
+			o.want(t, test.status, test.want...)
+			if test.status != medverify.Verified && strings.Contains(o.out, "VERIFIED") {
+				t.Errorf("it prints %s", o.out)
+			}
+		})
+	}
+	// A receipt and a history are kept checkpoints to an audit too.
+	dir := s.dir(t, s.ServeState(leaves), leaves)
+	run(t, still(), "audit", "--vkey", s.vkey, "--dir", dir, "--checkpoint", file).want(t, medverify.Verified,
+		"the log extends the kept checkpoint of 26 events", "the state log extends the kept checkpoint of 12 leaves")
+	text, err := receipt.Marshal(prove(t, s.History, 17))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, still(), "audit", "--vkey", s.vkey, "--dir", dir, "--checkpoint", kept("receipt", text)).want(t, medverify.Verified,
+		"the log extends the kept checkpoint of 26 events")
 }
