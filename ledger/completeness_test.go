@@ -3,6 +3,8 @@ package ledger_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -78,6 +80,71 @@ func TestAbsence(t *testing.T) {
 			t.Errorf("%s is answered %v", name, err)
 		}
 	}
+}
+
+// TestLongHistory takes the bundle of a record that was read very often. Neither who
+// writes nor who verifies it keeps more than a line and the keys.
+func TestLongHistory(t *testing.T) {
+	const readers, times = 64, 50
+	c := newClinic(t)
+	record := c.record("content")
+	var busy sync.WaitGroup
+	for range readers {
+		busy.Go(func() {
+			for range times {
+				if _, _, err := c.HistoryAfter(t.Context(), c.patient, record, 0, 1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	busy.Wait()
+	p, err := c.Completeness(t.Context(), c.auditor, record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	r, w := io.Pipe()
+	busy.Go(func() { w.CloseWithError(p.Write(t.Context(), w)) })
+	counted := new(counting)
+	seen, first, grown := 0, uint64(0), int64(0)
+	begun := time.Now()
+	_, err = history.Verify(io.TeeReader(r, counted), c.VerifierKey(), func(uint64, events.Event) error {
+		switch seen++; seen {
+		case 100:
+			first = inUse()
+		case readers * times:
+			grown = int64(inUse() - first)
+		}
+		return nil
+	})
+	took := time.Since(begun)
+	r.Close() // whoever writes goes no further
+	busy.Wait()
+	if err != nil || seen != readers*times+2 { // its creation, and this reading
+		t.Errorf("%d events, %v", seen, err)
+	}
+	if grown > counted.n/4 {
+		t.Errorf("%d bytes are kept of a bundle of %d", grown, counted.n)
+	}
+	t.Logf("%d events are %d bytes, %d each, in %v; kept are %d", seen, counted.n, counted.n/int64(seen), took, grown)
+}
+
+// inUse is how many bytes are in use.
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// counting counts what is written.
+type counting struct{ n int64 }
+
+func (c *counting) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
 }
 
 // at is a writer that calls then in the middle of the write with a number.
