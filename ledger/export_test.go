@@ -6,3 +6,6 @@ func (l *Ledger) Passages() int {
 	defer l.fence.mu.Unlock()
 	return len(l.fence.passages)
 }
+
+// Ed25519Key is ed25519Key.
+var Ed25519Key = ed25519Key
