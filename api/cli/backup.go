@@ -175,7 +175,13 @@ func (p *program) backupRun(ctx context.Context, at sides, full bool) error {
 	if err != nil {
 		return err
 	}
-	return p.printf("increment  %d\nchain      %d\nfrom       %d\nsize       %d\nbytes      %d\nepoch      %d\nretires    %s\n",
+	return p.printf("increment  %d\n"+
+		"chain      %d\n"+
+		"from       %d\n"+
+		"size       %d\n"+
+		"bytes      %d\n"+
+		"epoch      %d\n"+
+		"retires    %s\n",
 		r.Increment, r.Base, r.From, r.Size, r.Bytes, r.Epoch, r.Retires.Format(time.RFC3339))
 }
 
@@ -285,14 +291,16 @@ func (p *program) statusText(s *backup.Status) error {
 		if e.Snapshot != nil {
 			fmt.Fprintf(&out, "  snapshot   %s, generation %d\n", e.Snapshot.Time.Format(time.RFC3339), e.Snapshot.Generation)
 		}
-		switch {
-		case e.Retired:
+		if e.Retired {
 			fmt.Fprintf(&out, "  retired    here; still on the media %s\n", strings.Join(e.Media, ", "))
-		case e.Due:
-			fmt.Fprintf(&out, "  retires    %s, due: its key is still there\n  revivable  %d destroyed since its first snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
-		default:
-			fmt.Fprintf(&out, "  retires    %s\n  revivable  %d destroyed since its first snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
+			continue
 		}
+		due := ""
+		if e.Due {
+			due = ", due: its key is still there"
+		}
+		fmt.Fprintf(&out, "  retires    %s%s\n", e.Retires.Format(time.RFC3339), due)
+		fmt.Fprintf(&out, "  revivable  %d destroyed since its first snapshot\n", e.Revivable)
 	}
 	return p.printf("%s", out.String())
 }

@@ -123,7 +123,13 @@ func (p *program) restore(ctx context.Context, r restoration) error {
 		return err
 	}
 	p.advise("The ledger is restored. Next: medledger serve --dir %s\n", r.dir)
-	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\nunlogged    %d\nlost        %d\n", m.Origin, m.Size, m.Root, m.Increments, m.Unlogged, m.Lost)
+	return p.printf("origin      %s\n"+
+		"size        %d\n"+
+		"root        %s\n"+
+		"increments  %d\n"+
+		"unlogged    %d\n"+
+		"lost        %d\n",
+		m.Origin, m.Size, m.Root, m.Increments, m.Unlogged, m.Lost)
 }
 
 func (p *program) newBackupVerify() *cobra.Command {
@@ -201,6 +207,13 @@ func (p *program) backupVerify(ctx context.Context, r restoration, scratch place
 	if err != nil {
 		return err
 	}
-	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\ncontents    %d\ndocuments   %d\ndestroyed   %d\nlost        %d\n",
+	return p.printf("origin      %s\n"+
+		"size        %d\n"+
+		"root        %s\n"+
+		"increments  %d\n"+
+		"contents    %d\n"+
+		"documents   %d\n"+
+		"destroyed   %d\n"+
+		"lost        %d\n",
 		v.Origin, v.Size, v.Root, v.Increments, v.Contents, v.Documents, v.Destroyed, v.Lost)
 }

@@ -42,7 +42,8 @@ func (i *incrementing) segments() error {
 
 // large writes the large files of the new versions.
 func (i *incrementing) large() error {
-	const query = "SELECT serial, record, version, length FROM versions WHERE serial > ? AND serial <= ? AND segment = 0 ORDER BY serial LIMIT ?"
+	const query = "SELECT serial, record, version, length FROM versions " +
+		"WHERE serial > ? AND serial <= ? AND segment = 0 ORDER BY serial LIMIT ?"
 	type content struct {
 		versionName
 		length int64

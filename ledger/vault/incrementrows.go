@@ -13,7 +13,8 @@ import (
 // The rows of an increment.
 
 func (i *incrementing) versions() error {
-	const query = "SELECT serial, record, version, key, segment, offset, length, secrets FROM versions WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT ?"
+	const query = "SELECT serial, record, version, key, segment, offset, length, secrets " +
+		"FROM versions WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT ?"
 	after := serial(i.since.Serial)
 	return i.pages(backupPage, func() (string, []any) { return query, []any{int64(after), i.upTo.Serial} },
 		func(rows *sql.Rows) (e entry, err error) {
@@ -25,7 +26,8 @@ func (i *incrementing) versions() error {
 }
 
 func (i *incrementing) documents() error {
-	const query = "SELECT serial, space, owner, id, key, sealed FROM documents WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT ?"
+	const query = "SELECT serial, space, owner, id, key, sealed FROM documents " +
+		"WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT ?"
 	after := serial(i.since.Serial)
 	return i.pages(documentPage, func() (string, []any) { return query, []any{int64(after), i.upTo.Serial} },
 		func(rows *sql.Rows) (e entry, err error) {
@@ -37,7 +39,8 @@ func (i *incrementing) documents() error {
 }
 
 func (i *incrementing) terms() error {
-	const query = "SELECT b.document, b.term, t.digest FROM buckets b JOIN terms t ON t.number = b.term WHERE (b.document, b.term) > (?, ?) AND b.document <= ? ORDER BY b.document, b.term LIMIT ?"
+	const query = "SELECT b.document, b.term, t.digest FROM buckets b JOIN terms t ON t.number = b.term " +
+		"WHERE (b.document, b.term) > (?, ?) AND b.document <= ? ORDER BY b.document, b.term LIMIT ?"
 	document, term := serial(i.since.Serial)+1, int64(0)
 	return i.pages(backupPage, func() (string, []any) { return query, []any{int64(document), term, i.upTo.Serial} },
 		func(rows *sql.Rows) (e entry, err error) {
@@ -49,7 +52,8 @@ func (i *incrementing) terms() error {
 }
 
 func (i *incrementing) owners() error {
-	const query = "SELECT kind, owner, key, proof FROM owners WHERE (kind, owner) > (?, ?) AND key > ? AND key <= ? ORDER BY kind, owner LIMIT ?"
+	const query = "SELECT kind, owner, key, proof FROM owners " +
+		"WHERE (kind, owner) > (?, ?) AND key > ? AND key <= ? ORDER BY kind, owner LIMIT ?"
 	var after keyName
 	return i.pages(backupPage, func() (string, []any) {
 		return query, []any{int64(after.kind), after.owner[:], i.since.Slot, i.upTo.Slot}
@@ -113,7 +117,8 @@ func page[T any](ctx context.Context, db *sql.DB, query string, args []any, scan
 
 // living writes which serials there are.
 func (i *incrementing) living() error {
-	const query = "SELECT serial FROM versions WHERE serial > ?1 AND serial <= ?2 UNION ALL SELECT serial FROM documents WHERE serial > ?1 AND serial <= ?2 ORDER BY serial LIMIT ?3"
+	const query = "SELECT serial FROM versions WHERE serial > ?1 AND serial <= ?2 UNION ALL " +
+		"SELECT serial FROM documents WHERE serial > ?1 AND serial <= ?2 ORDER BY serial LIMIT ?3"
 	var first, last serial // of the range at hand; 0: none
 	emit := func() error {
 		if first == 0 {
