@@ -85,7 +85,8 @@
 // body and (without the receipt) as Medledger-Event and Medledger-Index. A content
 // that cannot be handed over whole, because the client goes away or the right to
 // read it ends, is cut off in the middle: only an answer that ended was whole. The
-// log says that it was not delivered.
+// log says that it was not delivered. A history is cut off likewise, and is not a
+// bundle then: its end is part of what verifies.
 //
 // # Paths
 //

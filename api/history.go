@@ -7,12 +7,14 @@ import (
 )
 
 // history answers with the proof that a record's events are all (verifier/history).
-// It is written as it is made: one that fails half-way is cut off, and is no bundle.
+// It is written as it is made: one that fails half-way, or whose reader's right ends
+// meanwhile, is cut off, and is no bundle.
 func (c *call) history() error {
 	p, err := c.h.Ledger.Completeness(c.Context(), c.command, c.path["record"])
 	if err != nil {
 		return err
 	}
+	defer p.Close()
 	header := c.w.Header()
 	header.Set("Content-Type", history.MediaType)
 	header.Set("Cache-Control", "no-store")

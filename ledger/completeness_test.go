@@ -3,8 +3,11 @@ package ledger_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/ledger"
@@ -67,6 +70,163 @@ func TestAbsence(t *testing.T) {
 		if _, err := c.Completeness(t.Context(), who, events.MustNewID()); !errors.Is(err, ledger.ErrRefused) {
 			t.Errorf("%s is answered %v", name, err)
 		}
+	}
+}
+
+// TestLongHistory takes the bundle of a record that was read very often. Neither who
+// writes nor who verifies it keeps more than a line and the keys.
+func TestLongHistory(t *testing.T) {
+	const readers, times = 64, 50
+	c := newClinic(t)
+	record := c.record("content")
+	var busy sync.WaitGroup
+	for range readers {
+		busy.Go(func() {
+			for range times {
+				if _, _, err := c.HistoryAfter(t.Context(), c.patient, record, 0, 1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	busy.Wait()
+	p, err := c.Completeness(t.Context(), c.auditor, record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	r, w := io.Pipe()
+	busy.Go(func() { w.CloseWithError(p.Write(t.Context(), w)) })
+	counted := new(counting)
+	seen, first, grown := 0, uint64(0), int64(0)
+	begun := time.Now()
+	_, err = history.Verify(io.TeeReader(r, counted), c.VerifierKey(), func(uint64, events.Event) error {
+		switch seen++; seen {
+		case 100:
+			first = inUse()
+		case readers * times:
+			grown = int64(inUse() - first)
+		}
+		return nil
+	})
+	took := time.Since(begun)
+	r.Close() // whoever writes goes no further
+	busy.Wait()
+	if err != nil || seen != readers*times+2 { // its creation, and this reading
+		t.Errorf("%d events, %v", seen, err)
+	}
+	if grown > counted.n/4 {
+		t.Errorf("%d bytes are kept of a bundle of %d", grown, counted.n)
+	}
+	t.Logf("%d events are %d bytes, %d each, in %v; kept are %d", seen, counted.n, counted.n/int64(seen), took, grown)
+}
+
+// inUse is how many bytes are in use.
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// counting counts what is written.
+type counting struct{ n int64 }
+
+func (c *counting) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
+}
+
+// at is a writer that calls then in the middle of the write with a number.
+type at struct {
+	write, now int
+	then       func()
+}
+
+func (w *at) Write(p []byte) (int, error) {
+	if w.now++; w.now == w.write {
+		w.then()
+	}
+	return len(p), nil
+}
+
+// TestRightEndsWhileAHistoryIsWritten takes a right away while a bundle is being taken:
+// no further line of it is written. What others take goes on.
+func TestRightEndsWhileAHistoryIsWritten(t *testing.T) {
+	c := newClinic(t)
+	record := c.record("content")
+	for range 5 {
+		c.read(c.doctor, record, 1, events.PurposeTreatment)
+	}
+	logged := func(who ledger.Command) ledger.Command {
+		who.Token = c.token(who, time.Hour)
+		return who
+	}
+	revoke := func(who ledger.Command) func() {
+		return func() { c.must(c.RevokeToken(t.Context(), c.admin, who.Actor, who.Token)) }
+	}
+	nurse, auditor, idle := logged(c.nurse), logged(c.auditor), logged(c.auditor)
+	for _, test := range []struct {
+		name   string
+		who    ledger.Command
+		record events.ID
+		end    func()
+	}{
+		{"token revoked", nurse, record, revoke(nurse)},
+		{"an auditor's token revoked", auditor, record, revoke(auditor)},
+		{"the same, of a record that never was", idle, events.MustNewID(), revoke(idle)},
+		{"token run out", logged(c.nurse), record, func() { c.wait(time.Hour) }},
+		{"care closed", c.nurse, record, func() { c.must(c.CloseCare(t.Context(), c.clerk, c.subject, c.care)) }},
+		{"proxy dismissed", c.proxy, record, func() { c.must(c.DismissProxy(t.Context(), c.patient, c.subject, c.appointment)) }},
+		{"consent withdrawn", c.doctor, record, func() {
+			c.must(c.WithdrawConsent(t.Context(), c.patient, c.subject, events.ID{}, events.PurposeTreatment))
+		}},
+		{"record refiled", c.patient, record, func() {
+			c.must(c.GrantConsent(t.Context(), c.patient, c.subject, events.PurposeTreatment))
+			c.must(c.Refile(t.Context(), c.clerk, record, c.newPatient()))
+		}},
+	} {
+		p, err := c.Completeness(t.Context(), test.who, test.record)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		bystander, err := c.Completeness(t.Context(), c.auditor, test.record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &at{write: 2, then: test.end}
+		if err := p.Write(t.Context(), w); !errors.Is(err, ledger.ErrRightEnded) || w.now != w.write {
+			t.Errorf("%s: %d lines are written, %v", test.name, w.now, err)
+		}
+		p.Close()
+		if err := bystander.Write(t.Context(), new(at)); err != nil {
+			t.Errorf("%s: what somebody else takes ends with %v", test.name, err)
+		}
+		bystander.Close()
+		if n := c.Passages(); n != 0 {
+			t.Errorf("%s: %d are still known to be under way", test.name, n)
+		}
+	}
+}
+
+// TestRightEndsBeforeAHistory: it ends after the reading is decided and before there is
+// anything to answer.
+func TestRightEndsBeforeAHistory(t *testing.T) {
+	c := newClinic(t)
+	record := c.record("content")
+	var list []*ledger.Result
+	var err error
+	c.inOneTurn(func() {
+		list, err = c.History(t.Context(), c.doctor, record)
+	}, func() {
+		c.must(c.WithdrawConsent(t.Context(), c.patient, c.subject, events.ID{}, events.PurposeTreatment))
+	})
+	if list != nil || !errors.Is(err, ledger.ErrRightEnded) {
+		t.Errorf("answered with %d events, %v", len(list), err)
+	}
+	if n := c.Passages(); n != 0 {
+		t.Errorf("%d are still known to be under way", n)
 	}
 }
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -9,22 +10,22 @@ import (
 	"github.com/medledger/medledger/verifier/life"
 )
 
-// A release takes as long as its reader does, and the right that it rests on may
-// end meanwhile. The fence knows every release that is under way. After an event
-// that takes a right away is durable, and before it is answered, each is decided
-// again, and those that would be refused now are ended: no further byte is read for
-// them. What a chunk before (64 KiB at most) has handed to the network is not taken
-// back. A right may also end by itself, at a time that it names: so a release that
-// goes on is decided again every second of it.
+// A release takes as long as its reader does, and so does a history; the right that
+// they rest on may end meanwhile. The fence knows every one that is under way. After
+// an event that takes a right away is durable, and before it is answered, each is
+// decided again, and those that would be refused now are ended: no further byte is
+// read for them. What a chunk before (64 KiB at most; of a history, one event) has
+// handed to the network is not taken back. A right may also end by itself, at a time
+// that it names: so what goes on is decided again every second of it.
 //
-// A release is entered by the decide stage, in the turn that decides it: so the one
-// that ends a right finds every release that was decided before it.
+// They are entered by the decide stage, in the turn that decides them: so the one
+// that ends a right finds all that were decided before it.
 type fence struct {
 	mu       sync.Mutex
 	passages map[*passage]struct{}
 }
 
-// passage is a release that is under way.
+// passage is a release, or the reading of a history, that is under way.
 type passage struct {
 	fence   *fence
 	request decision.Request
@@ -33,7 +34,25 @@ type passage struct {
 
 	mu    sync.Mutex
 	ended error
-	stop  func() // ends the content's reader; nil before there is one
+	stop  func() // ends a content's reader; nil before there is one
+}
+
+// enterUnderRules decides on something that takes as long as its reader does. The
+// caller makes the passage that it returns leave.
+func (l *Ledger) enterUnderRules(ctx context.Context, c Command, request decision.Request, event permitted) (*Result, *passage, error) {
+	c.IdempotencyKey = ""
+	p := &passage{fence: &l.fence, request: request, token: c.Token}
+	proposed := underRules(request, func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
+		l.fence.enter(p)
+		return event(s, r, d)
+	})
+	proposed.insists = true // else it might be entered after it has left
+	result, err := l.perform(ctx, c, proposed)
+	if err != nil {
+		l.fence.leave(p)
+		return nil, nil, err
+	}
+	return result, p, nil
 }
 
 func (f *fence) enter(p *passage) {
@@ -79,7 +98,7 @@ func (p *passage) reason() error {
 	return p.ended
 }
 
-// takesRights reports whether an event may take away a right that a release rests
+// takesRights reports whether an event may take away a right that a passage rests
 // on.
 func takesRights(d events.Data) bool {
 	switch d.(type) {
@@ -90,7 +109,7 @@ func takesRights(d events.Data) bool {
 	return false
 }
 
-// enforce ends the releases that the events of a turn took the right from.
+// enforce ends the passages that the events of a turn took the right from.
 func (l *Ledger) enforce(t *turn) {
 	for _, it := range t.items {
 		if takesRights(it.event.Data) {

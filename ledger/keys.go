@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -185,23 +186,33 @@ func verifierOf(fsys disk.FS, secret string) (string, note.Verifier, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("reading a log's key; put the secrets back where they belong, or name their folder with --custody: %w", err)
 	}
-	// PRIVATE+KEY+name+hash+key, where key is one byte for Ed25519 and the seed
-	// (golang.org/x/mod/sumdb/note).
-	parts := strings.SplitN(strings.TrimSpace(string(skey)), "+", 5)
-	if len(parts) != 5 {
-		return "", nil, fmt.Errorf("%s is no signed-note key; restore the ledger from a backup, whose key side has the secrets", filepath.Base(secret))
+	private, ok := bytes.CutPrefix(bytes.TrimSpace(skey), []byte("PRIVATE+KEY+"))
+	name, seed, err := ed25519Key(private)
+	if !ok || err != nil {
+		return "", nil, fmt.Errorf("%s: %w; restore the ledger from a backup, whose key side has the secrets", filepath.Base(secret), errNoteKey)
 	}
-	raw, err := base64.StdEncoding.DecodeString(parts[4])
-	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return "", nil, fmt.Errorf("%s is no signed-note key; restore the ledger from a backup, whose key side has the secrets", filepath.Base(secret))
-	}
-	public, _ := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
-	vkey, err := note.NewEd25519VerifierKey(parts[2], public)
+	public, _ := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+	vkey, err := note.NewEd25519VerifierKey(name, public)
 	if err != nil {
 		return "", nil, fmt.Errorf("deriving a log's verifier key: %w", err)
 	}
 	verifier, err := note.NewVerifier(vkey)
 	return vkey, verifier, err
+}
+
+var errNoteKey = errors.New("this is no signed-note key")
+
+// ed25519Key returns the name in a signed-note key, without PRIVATE+KEY+ in front of a
+// secret one, and its 32 bytes: the public key, or the seed of a secret one.
+func ed25519Key(text []byte) (name string, key []byte, err error) {
+	// name+hash+key, where key is one byte, 1 for Ed25519, and the key itself
+	// (golang.org/x/mod/sumdb/note).
+	parts := strings.SplitN(strings.TrimSpace(string(text)), "+", 3)
+	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
+	if err != nil || len(parts) != 3 || len(raw) != 1+ed25519.PublicKeySize || raw[0] != 1 {
+		return "", nil, errNoteKey
+	}
+	return parts[0], raw[1:], nil
 }
 
 // noteKeys reads both halves of a signed-note key and holds them against its name.

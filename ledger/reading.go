@@ -97,24 +97,32 @@ func (l *Ledger) History(ctx context.Context, c Command, record events.ID) ([]*R
 // HistoryAfter returns a page of the history: at most limit events, those after a log
 // index, and whether there are more. Zero is no bound.
 func (l *Ledger) HistoryAfter(ctx context.Context, c Command, record events.ID, after uint64, limit int) (list []*Result, more bool, err error) {
-	if err := l.readHistory(ctx, c, record); err != nil {
+	p, err := l.readHistory(ctx, c, record)
+	if err != nil {
 		return nil, false, err
 	}
+	defer l.fence.leave(p)
 	list, err = l.stream(ctx, events.RecordStream(record), page{after: after, limit: limit})
-	if limit > 0 && len(list) > limit {
-		return list[:limit], true, err
+	if err == nil {
+		err = l.goOn(p)
 	}
-	return list, false, err
+	if err != nil {
+		return nil, false, err
+	}
+	if limit > 0 && len(list) > limit {
+		return list[:limit], true, nil
+	}
+	return list, false, nil
 }
 
-// readHistory lets an actor read the events about a record. An event says so.
-func (l *Ledger) readHistory(ctx context.Context, c Command, record events.ID) error {
-	c.IdempotencyKey = ""
+// readHistory lets an actor read the events about a record, until the passage leaves
+// or is ended. An event says so.
+func (l *Ledger) readHistory(ctx context.Context, c Command, record events.ID) (*passage, error) {
 	request := decision.Request{Action: events.ActionReadHistory, Actor: c.Actor, Record: record}
-	_, err := l.perform(ctx, c, underRules(request, func(_ *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
+	_, p, err := l.enterUnderRules(ctx, c, request, func(_ *life.State, _ decision.Request, d events.Decision) (events.ID, events.Data, error) {
 		return record, &events.HistoryRead{Actor: c.Actor, Decision: d}, nil
-	}))
-	return err
+	})
+	return p, err
 }
 
 // page is the part of a stream that is asked for. Zeros are no bounds.
@@ -179,6 +187,10 @@ func (l *Ledger) ListAccesses(ctx context.Context, c Command, q Accesses) (acces
 			return nil, false, err
 		}
 		accesses = append(accesses, list...)
+	}
+	// Reading them all may have taken long.
+	if err := l.goOn(&passage{request: request, token: c.Token}); err != nil {
+		return nil, false, err
 	}
 	slices.SortFunc(accesses, func(a, b *Result) int { return cmp.Compare(a.Index, b.Index) })
 	if q.Limit > 0 && len(accesses) > q.Limit {
@@ -279,7 +291,10 @@ func (l *Ledger) Find(ctx context.Context, c Command, event events.ID) (*Result,
 	c.IdempotencyKey = ""
 	switch about := found.Event.Stream(); about {
 	case events.RecordStream(found.Event.Subject):
-		err = l.readHistory(ctx, c, found.Event.Subject)
+		var p *passage
+		if p, err = l.readHistory(ctx, c, found.Event.Subject); err == nil {
+			l.fence.leave(p)
+		}
 	case events.PatientStream(found.Event.Subject):
 		request := decision.Request{
 			Action: events.ActionListAccesses, Actor: c.Actor, Patient: found.Event.Subject, Purpose: events.PurposePatient,

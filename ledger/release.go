@@ -112,16 +112,8 @@ func newest(s *life.State, record events.ID, version uint32) uint32 {
 // logged. A caller who goes away after the decision gets nothing, and the log says
 // so.
 func (l *Ledger) release(ctx context.Context, c Command, request decision.Request, event permitted) (*Release, error) {
-	c.IdempotencyKey = ""
-	p := &passage{fence: &l.fence, request: request, token: c.Token}
-	proposed := underRules(request, func(s *life.State, r decision.Request, d events.Decision) (events.ID, events.Data, error) {
-		l.fence.enter(p)
-		return event(s, r, d)
-	})
-	proposed.insists = true
-	result, err := l.perform(ctx, c, proposed)
+	result, p, err := l.enterUnderRules(ctx, c, request, event)
 	if err != nil {
-		l.fence.leave(p)
 		return nil, err
 	}
 	released, err := l.open(ctx, result, p)

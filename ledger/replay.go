@@ -25,11 +25,7 @@ func (l *Ledger) replay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for first := l.state().Head().Size; first < l.store.Len(); first = l.state().Head().Size {
-		records, err := l.store.ReadRange(ctx, first, int(min(l.store.Len()-first, replayChunk)))
-		if err != nil {
-			return fmt.Errorf("replaying the event store: %w", err)
-		}
+	return l.inChunks(ctx, l.state().Head().Size, l.store.Len(), func(first uint64, records []store.Record) error {
 		var statements []*statement.Statement
 		if statements, keys, err = verifyChunk(records, first, keys); err != nil {
 			return fmt.Errorf("%w; find out more with 'medverify audit --dir', restore the event store from a backup", err)
@@ -44,6 +40,24 @@ func (l *Ledger) replay(ctx context.Context) error {
 			}
 		}
 		l.access.Persist(changes)
+		return nil
+	})
+}
+
+// inChunks reads the events from one to another, and calls f with some at a time.
+func (l *Ledger) inChunks(ctx context.Context, first, to uint64, f func(first uint64, records []store.Record) error) error {
+	for first < to {
+		records, err := l.store.ReadRange(ctx, first, int(min(to-first, replayChunk)))
+		if err != nil {
+			return fmt.Errorf("replaying the event store: %w", err)
+		}
+		if len(records) == 0 {
+			return fmt.Errorf("the event store has no event %d, which was logged; restore it from a backup", first)
+		}
+		if err := f(first, records); err != nil {
+			return err
+		}
+		first += uint64(len(records))
 	}
 	return nil
 }

@@ -170,6 +170,7 @@ func (c *clinic) bundleText(who ledger.Command, record events.ID) []byte {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	defer p.Close()
 	var b bytes.Buffer
 	if err := p.Write(c.t.Context(), &b); err != nil {
 		c.t.Fatal(err)

@@ -2,18 +2,11 @@ package ledger
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"strings"
 
-	"golang.org/x/mod/sumdb/tlog"
-
-	"github.com/medledger/medledger/events"
 	"github.com/medledger/medledger/events/store"
-	"github.com/medledger/medledger/events/store/disk"
 	"github.com/medledger/medledger/ledger/state"
-	"github.com/medledger/medledger/verifier/life"
 	"github.com/medledger/medledger/verifier/proof"
 	stateformat "github.com/medledger/medledger/verifier/state"
 	"github.com/medledger/medledger/verifier/statement"
@@ -127,23 +120,13 @@ func (l *Ledger) checkLeaf(ctx context.Context, leaf stateformat.Leaf) error {
 }
 
 func (l *Ledger) replayRange(ctx context.Context, to uint64) error {
-	for first := l.standing.Position(); first < to; first = l.standing.Position() {
-		records, err := l.store.ReadRange(ctx, first, int(min(to-first, replayChunk)))
-		if err != nil {
-			return fmt.Errorf("replaying the event store: %w", err)
-		}
-		if len(records) == 0 {
-			return fmt.Errorf("the event store has no event %d, which was logged; restore it from a backup", first)
-		}
+	return l.inChunks(ctx, l.standing.Position(), to, func(first uint64, records []store.Record) error {
 		list, err := l.aboutRecords(ctx, records, first)
 		if err != nil {
 			return err
 		}
-		if err := l.standing.Replay(first+uint64(len(records)), list); err != nil {
-			return err
-		}
-	}
-	return nil
+		return l.standing.Replay(first+uint64(len(records)), list)
+	})
 }
 
 // aboutRecords reads from the store what the map has to know. The store is not taken
@@ -199,97 +182,4 @@ func withEffect(all []state.Event) []state.Event {
 		}
 	}
 	return all[:n]
-}
-
-// errAnnounced says that the log has announced the state log.
-var errAnnounced = errors.New("the state log was announced before")
-
-// announceStateLog logs the key of the state log, unless the log has it.
-func (l *Ledger) announceStateLog(ctx context.Context) error {
-	key, err := publicKey(l.config.FS, l.folder.StateVerifierKey())
-	if err != nil {
-		return err
-	}
-	_, err = l.submit(ctx, &proposal{decide: func(s *life.State, _ moment) (events.ID, events.Data, error) {
-		if s.Head().StateLog != 0 {
-			return events.ID{}, nil, errAnnounced
-		}
-		return s.Head().Ledger, &events.StateLogOpened{PublicKey: key}, nil
-	}})
-	if err != nil && !errors.Is(err, errAnnounced) {
-		return fmt.Errorf("logging the key of the state log: %w", err)
-	}
-	return nil
-}
-
-// publicKey reads the Ed25519 key of a verifier key, in unpadded base64url.
-func publicKey(fsys disk.FS, name string) (string, error) {
-	text, err := disk.ReadFile(fsys, name)
-	if err != nil {
-		return "", fmt.Errorf("reading a verifier key: %w", err)
-	}
-	// name+hash+key, where key is one byte for Ed25519 and the key itself
-	// (golang.org/x/mod/sumdb/note); it was checked when it was loaded.
-	parts := strings.SplitN(strings.TrimSpace(string(text)), "+", 3)
-	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
-	if err != nil || len(raw) != 33 {
-		return "", fmt.Errorf("%s is no signed-note key", name)
-	}
-	return base64.RawURLEncoding.EncodeToString(raw[1:]), nil
-}
-
-// checkStateLog holds the key of the state log against the one that the log has
-// announced.
-func (l *Ledger) checkStateLog(ctx context.Context) error {
-	index := l.state().Head().StateLog
-	if index == 0 {
-		return nil
-	}
-	announced, err := l.announcedStateLog(ctx, index)
-	if err != nil {
-		return err
-	}
-	key, err := publicKey(l.config.FS, l.folder.StateVerifierKey())
-	if err != nil {
-		return err
-	}
-	if announced.PublicKey != key {
-		return fmt.Errorf("the key of the state log is not the one that event %d announced: %w", index, ErrOtherOrigin)
-	}
-	return nil
-}
-
-// announcedStateLog reads the event that announced the state log, and holds it
-// against the signed tree.
-func (l *Ledger) announcedStateLog(ctx context.Context, index uint64) (*events.StateLogOpened, error) {
-	leaf, err := l.provedLeaf(ctx, index)
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := statement.Parse(leaf)
-	if err != nil {
-		return nil, fmt.Errorf("reading the announcement of the state log: %w", err)
-	}
-	announced, ok := parsed.Event.Data.(*events.StateLogOpened)
-	if !ok {
-		return nil, fmt.Errorf("event %d is not the announcement of the state log that it was; restore the event store from a backup", index)
-	}
-	return announced, nil
-}
-
-// provedLeaf returns a leaf that is in the signed tree.
-func (l *Ledger) provedLeaf(ctx context.Context, index uint64) ([]byte, error) {
-	at := l.log.Published().Checkpoint
-	leaf, err := l.log.Leaf(ctx, index)
-	if err != nil {
-		return nil, fmt.Errorf("reading an announcement of keys: %w", err)
-	}
-	var path []tlog.Hash
-	if path, err = l.log.InclusionProof(ctx, index, at.Size); err != nil {
-		return nil, fmt.Errorf("proving an announcement of keys: %w", err)
-	}
-	if err := at.CheckLeaf(index, proof.LeafHash(leaf), path); err != nil {
-		return nil, fmt.Errorf("event %d is not the one that was signed, restore the event store from a backup: %w", index, err)
-	}
-	return leaf, nil
 }

@@ -45,9 +45,10 @@ func (p *program) newBackupIdentity() *cobra.Command {
 		Use: "identity", Short: "make the identity that backups are decrypted with",
 		Long: `
 Makes an age identity and prints it: print it on paper, keep the paper away from
-the ledger, and leave no copy on this machine. Whoever has it and a backup's two
-sides can read every record; without it no backup can be read by anybody. The
-recipient is for the configuration (backup-recipients) and no secret.
+the ledger, and leave no copy on this machine, where what was on a disk can be
+found after it was deleted: /dev/shm is in memory. Whoever has it and a backup's
+two sides can read every record; without it no backup can be read by anybody.
+The recipient is for the configuration (backup-recipients) and no secret.
 
 Usage:
 
@@ -55,7 +56,7 @@ Usage:
 
 Example:
 
-  medledger backup identity > /mnt/usb/identity.txt
+  medledger backup identity > /dev/shm/identity.txt
 `,
 		RunE: func(*cobra.Command, []string) error {
 			identity, recipient, err := backup.NewIdentity()
@@ -134,6 +135,22 @@ Flags:
 %s
   --full             write everything, and begin a new chain of increments
 
+It prints:
+
+  increment  number of the file that was written to the data side
+  chain      number of the first one that a restore needs with it
+  from       how many of the log's events the increments before it have
+  size       how many there are with it
+  bytes      how long the increment is
+  epoch      whose snapshot of the keys was written to the key side
+  retires    when that epoch's key is destroyed
+
+Exit codes:
+
+  0  both sides are written, and durable
+  1  no backup was taken, or an epoch whose day has come could not be retired
+  2  wrong usage; nothing was done
+
 Examples:
 
   medledger backup run --dir ledger
@@ -158,7 +175,13 @@ func (p *program) backupRun(ctx context.Context, at sides, full bool) error {
 	if err != nil {
 		return err
 	}
-	return p.printf("increment  %d\nchain      %d\nfrom       %d\nsize       %d\nbytes      %d\nepoch      %d\nretires    %s\n",
+	return p.printf("increment  %d\n"+
+		"chain      %d\n"+
+		"from       %d\n"+
+		"size       %d\n"+
+		"bytes      %d\n"+
+		"epoch      %d\n"+
+		"retires    %s\n",
 		r.Increment, r.Base, r.From, r.Size, r.Bytes, r.Epoch, r.Retires.Format(time.RFC3339))
 }
 
@@ -183,10 +206,30 @@ Flags:
 %s
   --json             print it as JSON
 
-The exit code is 1, and standard error says why, if no backup was taken for
-twice as long as backup-every says, or if the day of an epoch has come and its
-key is still there (due). A server retires epochs within a minute, also if it
-takes no backups.
+It prints:
+
+  last backup  when the last one was begun that succeeded, and how many of the
+               log's events it has
+  data side    which increments a restore would read, how many events they have
+               and how long they are; "not there" if the folder is not, or no
+               flag and no configuration names it
+  destroyed    how many destructions there were so far
+  epoch N      each epoch that something is left of:
+    made       when its key was made
+    snapshot   when its newest snapshot was taken, and of which root key
+    retires    when its key is destroyed; "due" if that day has come
+    revivable  how many records, destroyed since its first snapshot, it could
+               bring back until then
+    retired    its key is destroyed here; the media that are named were not
+               seen since, and have what is left of it
+
+Exit codes:
+
+  0  all is as it should be
+  1  overdue: no backup for twice as long as backup-every says, or an epoch is
+     due; or it could not be found out. Standard error says which. A server
+     retires epochs within a minute, also if it takes no backups
+  2  wrong usage
 
 Example:
 
@@ -248,14 +291,16 @@ func (p *program) statusText(s *backup.Status) error {
 		if e.Snapshot != nil {
 			fmt.Fprintf(&out, "  snapshot   %s, generation %d\n", e.Snapshot.Time.Format(time.RFC3339), e.Snapshot.Generation)
 		}
-		switch {
-		case e.Retired:
+		if e.Retired {
 			fmt.Fprintf(&out, "  retired    here; still on the media %s\n", strings.Join(e.Media, ", "))
-		case e.Due:
-			fmt.Fprintf(&out, "  retires    %s, due: its key is still there\n  revivable  %d destroyed since its first snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
-		default:
-			fmt.Fprintf(&out, "  retires    %s\n  revivable  %d destroyed since its first snapshot\n", e.Retires.Format(time.RFC3339), e.Revivable)
+			continue
 		}
+		due := ""
+		if e.Due {
+			due = ", due: its key is still there"
+		}
+		fmt.Fprintf(&out, "  retires    %s%s\n", e.Retires.Format(time.RFC3339), due)
+		fmt.Fprintf(&out, "  revivable  %d destroyed since its first snapshot\n", e.Revivable)
 	}
 	return p.printf("%s", out.String())
 }

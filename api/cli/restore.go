@@ -28,9 +28,7 @@ first. The ledger goes on with the same log, and its next event says that it
 was restored.
 
 What was destroyed stays destroyed. What was destroyed after the backup's last
-event has no event that says so: it prints how many records these are
-(unlogged), whose destruction is to be asked for again; and how many contents
-had been lost before they were backed up.
+event has no event that says so (unlogged): ask for its destruction again.
 
 A log must not go on in two ways: if the old ledger went on after the backup was
 taken, what others have of it (receipts, checkpoints) would contradict the new
@@ -63,6 +61,22 @@ Flags:
   --lose-events       the data side is older than the key side, or than what the
                       folder of the secrets knows, and there is no newer one:
                       the events since are lost
+
+It prints:
+
+  origin      the log's name
+  size        how many events the backup has; the next one says that the ledger
+              was restored
+  root        root of the log's tree over those, as its checkpoint has it
+  increments  how many files of the data side were read
+  unlogged    how many records are dead although no event of the backup says so
+  lost        how many contents the ledger had lost before they were backed up
+
+Exit codes:
+
+  0  the ledger is there; serve it
+  1  refused or failed: standard error says why, and there is no new ledger
+  2  wrong usage; nothing was done
 
 Example:
 
@@ -112,7 +126,13 @@ func (p *program) restore(ctx context.Context, r restoration) error {
 		return err
 	}
 	p.advise("The ledger is restored. Next: medledger serve --dir %s\n", r.dir)
-	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\nunlogged    %d\nlost        %d\n", m.Origin, m.Size, m.Root, m.Increments, m.Unlogged, m.Lost)
+	return p.printf("origin      %s\n"+
+		"size        %d\n"+
+		"root        %s\n"+
+		"increments  %d\n"+
+		"unlogged    %d\n"+
+		"lost        %d\n",
+		m.Origin, m.Size, m.Root, m.Increments, m.Unlogged, m.Lost)
 }
 
 func (p *program) newBackupVerify() *cobra.Command {
@@ -145,6 +165,23 @@ Flags:
   --scratch D      a folder, which must be empty or absent and is removed
   --config FILE    read where the token is from a file, as serve does
 
+It prints:
+
+  origin      the log's name
+  size        how many events the backup has
+  root        root of the log's tree over those, as its checkpoint has it
+  increments  how many files of the data side were read
+  contents    how many versions of records were decrypted whole
+  documents   how many identities and names were
+  destroyed   how many records it knows to be destroyed
+  lost        how many contents the ledger had lost before they were backed up
+
+Exit codes:
+
+  0  the backup is good: all that it should have can be restored and read
+  1  it is not, or that could not be found out; standard error says why
+  2  wrong usage; nothing was done
+
 Example:
 
   medledger backup verify --data /mnt/nas/data --keys /mnt/usb/keys \
@@ -173,6 +210,13 @@ func (p *program) backupVerify(ctx context.Context, r restoration, scratch place
 	if err != nil {
 		return err
 	}
-	return p.printf("origin      %s\nsize        %d\nroot        %s\nincrements  %d\ncontents    %d\ndocuments   %d\ndestroyed   %d\nlost        %d\n",
+	return p.printf("origin      %s\n"+
+		"size        %d\n"+
+		"root        %s\n"+
+		"increments  %d\n"+
+		"contents    %d\n"+
+		"documents   %d\n"+
+		"destroyed   %d\n"+
+		"lost        %d\n",
 		v.Origin, v.Size, v.Root, v.Increments, v.Contents, v.Documents, v.Destroyed, v.Lost)
 }

@@ -78,7 +78,16 @@ func (p *program) vaultStats(ctx context.Context, at place) error {
 	if err != nil {
 		return err
 	}
-	return p.printf("custody     %s\ngeneration  %d\nretired     %d\nheight      %d\nfan-out     %d\nentries     %d\nslots       %d\ndoomed      %d\nnodes       %d, %d bytes\nopen-nodes  %d, %d bytes\n",
+	return p.printf("custody     %s\n"+
+		"generation  %d\n"+
+		"retired     %d\n"+
+		"height      %d\n"+
+		"fan-out     %d\n"+
+		"entries     %d\n"+
+		"slots       %d\n"+
+		"doomed      %d\n"+
+		"nodes       %d, %d bytes\n"+
+		"open-nodes  %d, %d bytes\n",
 		s.Custody, s.Generation, s.Retired, s.Height, s.FanOut, s.Entries, s.LastSlot, s.Doomed, s.Nodes, s.NodeBytes, s.OpenNodes, s.OpenBytes)
 }
 

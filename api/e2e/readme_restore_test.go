@@ -49,7 +49,7 @@ func TestReadmeRestore(t *testing.T) {
 			t.Errorf("the README's lines do not print %q:\n%s", want, out)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(fresh.home, "identity.txt")); err == nil {
+	if _, err := os.Stat(fresh.path("shm", "identity.txt")); err == nil {
 		t.Error("the identity is left on the new PC")
 	}
 }
@@ -100,7 +100,7 @@ func (p *pc) live(setUp []string) (paper string) {
 	}
 	script += "cat > medledger.yaml <<END\n"
 	for _, setting := range config {
-		script += strings.Replace(setting[1], "age1...", "$(grep -o 'age1[0-9a-z]*' identity.txt)", 1) + "\n"
+		script += strings.Replace(setting[1], "age1...", "$(grep -o 'age1[0-9a-z]*' /dev/shm/identity.txt)", 1) + "\n"
 	}
 	script += "END\n" + `
 medledger serve --dir clinic &
@@ -127,7 +127,10 @@ wait`
 		}
 	}
 	stop()
-	identity, err := os.ReadFile(filepath.Join(p.home, "identity.txt"))
+	identity, err := os.ReadFile(p.path("shm", "identity.txt"))
+	if err == nil {
+		err = os.Remove(p.path("shm", "identity.txt")) // once it was printed
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -141,7 +144,7 @@ wait`
 // bring makes the machine, with copies of files.
 func (p *pc) bring(files map[string]string) {
 	p.t.Helper()
-	for _, dir := range []string{p.home, p.path("bin"), p.path("mnt", "disk"), p.path("mnt", "stick")} {
+	for _, dir := range []string{p.home, p.path("bin"), p.path("mnt", "disk"), p.path("mnt", "stick"), p.path("shm")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			p.t.Fatal(err)
 		}
@@ -162,14 +165,15 @@ func (p *pc) path(elem ...string) string { return filepath.Join(append([]string{
 func (p *pc) output() string { return filepath.Join(p.home, "output") }
 
 // start runs lines in a shell that goes on, until stop is called, which returns what they
-// printed. Of the README's commands it replaces what takes another machine: media are
-// folders that are there, programs are installed into a folder of the test's, and the server
-// listens on a free port.
+// printed. Of the README's commands it replaces what takes another machine: media and
+// memory are folders that are there, programs are installed into a folder of the test's, and
+// the server listens on a free port.
 func (p *pc) start(lines, typed string) (stop func() string) {
 	p.t.Helper()
 	for _, r := range [][2]string{
 		{"mount /dev/sdb1 /mnt/disk && mount /dev/sdc1 /mnt/stick", "ls /mnt/disk /mnt/stick"},
 		{"/mnt/", p.path("mnt") + "/"},
+		{"/dev/shm/", p.path("shm") + "/"},
 		{"/usr/local/bin/", p.path("bin") + "/"},
 		{"127.0.0.1:8340", "127.0.0.1:" + p.port},
 		{"serve --dir clinic", "serve --dir clinic --listen 127.0.0.1:" + p.port},

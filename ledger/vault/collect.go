@@ -62,7 +62,10 @@ func (v *Vault) collectDocuments(ctx context.Context, keep func(Place) bool) (re
 	return collectRows(ctx, v, v.keys.listDocuments, keep, v.discardDocument)
 }
 
-func collectRows[T any](ctx context.Context, v *Vault, list func(context.Context, serial, serial) ([]T, serial, error), keep func(T) bool, discard func(T) error) (removed int, err error) {
+func collectRows[T any](
+	ctx context.Context, v *Vault, list func(context.Context, serial, serial) ([]T, serial, error),
+	keep func(T) bool, discard func(T) error,
+) (removed int, err error) {
 	after, err := collected(ctx, v.keys.reader)
 	if err != nil {
 		return 0, err

@@ -142,7 +142,9 @@ func (c *conversion) fromSchema1(ctx context.Context, to *sql.Conn, b *treeBuild
 	var record events.ID
 	var key [keySize]byte
 	defer func() { clear(key[:]) }()
-	err := eachRow(ctx, c.from, "SELECT v.record, v.version, v.slot, v.segment, v.offset, v.length, k.wrapped FROM versions v JOIN keys k ON k.slot = v.slot ORDER BY v.record, v.version", func(rows *sql.Rows) error {
+	const query = "SELECT v.record, v.version, v.slot, v.segment, v.offset, v.length, k.wrapped " +
+		"FROM versions v JOIN keys k ON k.slot = v.slot ORDER BY v.record, v.version"
+	err := eachRow(ctx, c.from, query, func(rows *sql.Rows) error {
 		var v oldVersion
 		if err := rows.Scan((*idColumn)(&v.record), &v.version, &v.slot, &v.at.segment, &v.at.offset, &v.at.length, &v.wrapped); err != nil {
 			return err

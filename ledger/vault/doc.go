@@ -244,8 +244,8 @@
 //
 // Destroy closes the record, ends its readers, wipes its cached keys, commits the
 // doomed slot and the removal of its versions together with a tombstone, makes the next
-// generation and removes the ciphertext files. DestroyPatient and DestroyAccounting do
-// the same with a patient's documents and their terms. Ciphertext of small contents
+// generation and removes the ciphertext files. DestroyPatient does the same with a
+// patient's documents in Identity and their terms. Ciphertext of small contents
 // stays in its segment, without a key, until every version in that segment is destroyed
 // or discarded and Collect removes the file. Keys are wiped from the vault's own
 // memory, as are its plaintext buffers; expanded key schedules inside crypto/aes and

@@ -25,7 +25,7 @@ const (
 	// Identity is for who a patient is. It dies with DestroyPatient.
 	Identity Space = 1
 	// Accounting is for what disclosure accounting must keep of a patient for
-	// its legal time. It dies with DestroyAccounting.
+	// its legal time. It survives DestroyPatient; nothing destroys it yet.
 	Accounting Space = 2
 	// Directory is for who acts: clinicians, departments, agencies. Its key is
 	// the ledger's.
@@ -201,18 +201,7 @@ func (v *Vault) Document(ctx context.Context, p Place) ([]byte, error) {
 	return plain[commitment.SaltSize:], nil
 }
 
-// DocumentOpening returns the salt of a document's commitment, which together
-// with the document opens it. Errors are those of Document.
-func (v *Vault) DocumentOpening(ctx context.Context, p Place) (salt [commitment.SaltSize]byte, err error) {
-	plain, err := v.openDocument(ctx, p)
-	if err != nil {
-		return salt, err
-	}
-	defer clear(plain)
-	return [commitment.SaltSize]byte(plain), nil
-}
-
-// openDocument returns the salt of a document followed by the document.
+// openDocument returns the salt of a document's commitment followed by the document.
 func (v *Vault) openDocument(ctx context.Context, p Place) ([]byte, error) {
 	if err := v.enter(ctx); err != nil {
 		return nil, err
@@ -301,11 +290,6 @@ func (v *Vault) discardDocument(p Place) error {
 // can be decrypted through this process.
 func (v *Vault) DestroyPatient(ctx context.Context, patient events.ID) (keys int, err error) {
 	return v.destroyDocuments(ctx, keyName{patientKey, patient})
-}
-
-// DestroyAccounting is DestroyPatient for the documents in Accounting.
-func (v *Vault) DestroyAccounting(ctx context.Context, patient events.ID) (keys int, err error) {
-	return v.destroyDocuments(ctx, keyName{accountingKey, patient})
 }
 
 func (v *Vault) destroyDocuments(ctx context.Context, name keyName) (keys int, err error) {

@@ -57,11 +57,11 @@ func TestDocuments(t *testing.T) {
 	for range 2 { // as it is, and opened again
 		for i, p := range places {
 			mustDocument(t, v, p, pattern(i*13_000))
-			salt, err := v.DocumentOpening(ctx, p)
+			opening, err := v.openDocument(ctx, p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := commitment.Verify(sums[i], salt, bytes.NewReader(pattern(i*13_000))); err != nil {
+			if _, err := commitment.Verify(sums[i], [commitment.SaltSize]byte(opening), bytes.NewReader(pattern(i*13_000))); err != nil {
 				t.Error(err)
 			}
 			wantFind(t, v, Term{"number", fmt.Sprint(i)}, p)
@@ -157,8 +157,6 @@ func TestDestroyPatient(t *testing.T) {
 		for _, p := range []Place{id, identity(patient)} {
 			_, err := v.Document(ctx, p)
 			wantErr(t, err, ErrDestroyed)
-			_, err = v.DocumentOpening(ctx, p)
-			wantErr(t, err, ErrDestroyed)
 			_, err = v.PutDocument(ctx, p, nil)
 			wantErr(t, err, ErrDestroyed)
 			wantErr(t, v.DiscardDocument(ctx, p), ErrDestroyed)
@@ -172,7 +170,7 @@ func TestDestroyPatient(t *testing.T) {
 	mustDocument(t, v, account, []byte("account"))
 	wantFind(t, v, term, account)
 	mustRead(t, v, patient, 1, pattern(10))
-	if keys, err := v.DestroyAccounting(ctx, patient); err != nil || keys != 1 {
+	if keys, err := v.destroyDocuments(ctx, keyName{accountingKey, patient}); err != nil || keys != 1 {
 		t.Fatalf("%d keys, %v", keys, err)
 	}
 	_, err := v.Document(ctx, account)

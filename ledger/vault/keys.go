@@ -144,7 +144,8 @@ func lastRows(ctx context.Context, on querier) (lastSlot slot, lastSerial serial
 		marked = serial(binary.BigEndian.Uint64(mark))
 	}
 	var versions, documents serial
-	err = on.QueryRowContext(ctx, "SELECT (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)").Scan(&versions, &documents)
+	const newest = "SELECT (SELECT coalesce(max(serial), 0) FROM versions), (SELECT coalesce(max(serial), 0) FROM documents)"
+	err = on.QueryRowContext(ctx, newest).Scan(&versions, &documents)
 	return lastSlot, max(collected, marked, versions, documents), err
 }
 
@@ -156,7 +157,9 @@ func (k *keyStore) prepareReads(ctx context.Context) (err error) {
 		{&k.read.version, "SELECT segment, offset, length, secrets, key FROM versions WHERE record = ? AND version = ?"},
 		{&k.read.recordKey, "SELECT key, version, secrets FROM versions WHERE record = ? LIMIT 1"},
 		{&k.read.ownerKey, "SELECT key, proof FROM owners WHERE kind = ? AND owner = ?"},
-		{&k.read.document, "SELECT d.sealed, d.key, coalesce(o.key, 0), o.proof FROM documents d LEFT JOIN owners o ON o.kind = ? AND o.owner = d.owner WHERE d.space = ? AND d.owner = ? AND d.id = ?"},
+		{&k.read.document, "SELECT d.sealed, d.key, coalesce(o.key, 0), o.proof " +
+			"FROM documents d LEFT JOIN owners o ON o.kind = ? AND o.owner = d.owner " +
+			"WHERE d.space = ? AND d.owner = ? AND d.id = ?"},
 		{&k.read.dead, "SELECT 1 FROM destroyed WHERE kind = ? AND owner = ?"},
 		{&k.read.term, "SELECT d.space, d.owner, d.id " + fromTerm},
 		{&k.read.versionsFrom, "SELECT serial, record, version FROM versions WHERE serial > ? AND serial <= ? ORDER BY serial LIMIT 4096"},

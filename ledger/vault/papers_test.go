@@ -54,7 +54,7 @@ func (p *papers) play(v *Vault) {
 	}
 	_, err := v.DestroyPatient(ctx, p.patients[1])
 	p.dead(keyName{patientKey, p.patients[1]}, err)
-	_, err = v.DestroyAccounting(ctx, p.patients[2])
+	_, err = v.destroyDocuments(ctx, keyName{accountingKey, p.patients[2]})
 	p.dead(keyName{accountingKey, p.patients[2]}, err)
 }
 
@@ -80,7 +80,7 @@ func (p *papers) judge(t *testing.T, v *Vault) {
 	}
 	for i, patient := range p.patients {
 		_, err := v.DestroyPatient(ctx, patient)
-		_, err2 := v.DestroyAccounting(ctx, patient)
+		_, err2 := v.destroyDocuments(ctx, keyName{accountingKey, patient})
 		if err := errors.Join(err, err2); err != nil {
 			t.Errorf("destruction after the fault: %v", err)
 		}

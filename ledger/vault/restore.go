@@ -23,8 +23,6 @@ type Source struct {
 	Keys io.Reader
 	// Custody has the key of the epoch that Keys is of; Config.Custody if nil.
 	Custody custody.Custody
-	// Destroyed are slots to be destroyed again, besides those in Config.Register.
-	Destroyed []Destroyed
 	// After is a generation that there was, also if nothing here tells: the vault that
 	// is made is of a later one. The register is trimmed by generations.
 	After uint64

@@ -44,15 +44,14 @@ func openRestoredKeys(ctx context.Context, cfg Config, src Source) (*restoredKey
 	if k.walk, err = newTreeWalk(head.vaults[0], shape.fanOut, shape.height, topKey); err != nil {
 		return nil, fmt.Errorf("the keys: %w: %w", ErrBackup, err)
 	}
-	destroyed := src.Destroyed
+	var destroyed []Destroyed
 	if cfg.Register != "" {
-		registered, err := ReadRegister(cfg.FS, cfg.Register)
+		destroyed, err = ReadRegister(cfg.FS, cfg.Register)
 		if errors.Is(err, fs.ErrNotExist) {
 			cfg.Logger.Warn("there is no register of what was destroyed: only the log knows", "register", cfg.Register)
 		} else if err != nil {
 			return nil, err
 		}
-		destroyed = append(registered, destroyed...)
 	}
 	for _, d := range destroyed {
 		// What was destroyed before the backup is in no node of it, so that

@@ -57,7 +57,10 @@ var ledgerKeys = []keyName{{kind: directoryKey}, {kind: indexKey}}
 // insert touches another page of an index: cache_size (in -KiB, a connection)
 // keeps those pages in memory.
 func openSQLite(path, options string, connections int) (*sql.DB, error) {
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=busy_timeout(10000)&_pragma=temp_store(MEMORY)&_pragma=secure_delete(ON)&" + options}
+	name := url.URL{
+		Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(),
+		RawQuery: "_pragma=busy_timeout(10000)&_pragma=temp_store(MEMORY)&_pragma=secure_delete(ON)&" + options,
+	}
 	db, err := sql.Open("sqlite", name.String())
 	if err != nil {
 		return nil, err

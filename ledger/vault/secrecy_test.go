@@ -135,7 +135,7 @@ func TestNoSecretOnDisk(t *testing.T) {
 		}
 		_, err := v.Destroy(ctx, s.id)
 		_, err2 := v.DestroyPatient(ctx, s.id)
-		_, err3 := v.DestroyAccounting(ctx, s.id)
+		_, err3 := v.destroyDocuments(ctx, keyName{accountingKey, s.id})
 		if err := errors.Join(err, err2, err3, v.DiscardDocument(ctx, Place{Space: Directory, ID: s.id})); err != nil {
 			t.Fatal(err)
 		}

@@ -316,7 +316,8 @@ func (b *treeBuilder) finish(ctx context.Context, in custody.Custody, generation
 		return fmt.Errorf("sealing the key of the tree's top: %w", err)
 	}
 	for name, value := range map[string][]byte{metaTree: b.state.marshal(), metaSlot: slotBytes(b.last)} {
-		if _, err := b.on.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value); err != nil {
+		const upsert = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+		if _, err := b.on.ExecContext(ctx, upsert, name, value); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,10 @@ func New(seed string) *History { return NewOf(Origin, seed) }
 
 // NewOf is New for a log of another name.
 func NewOf(origin, seed string) *History {
-	h := &History{origin: origin, seed: seed, destroyed: make(map[events.ID]bool), requested: make(map[events.ID]events.ID), now: events.At(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC))}
+	h := &History{
+		origin: origin, seed: seed, destroyed: make(map[events.ID]bool), requested: make(map[events.ID]events.ID),
+		now: events.At(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)),
+	}
 	h.LogSigner, h.Verifier, h.VKey = LogKey(origin, seed)
 	h.Signer = StatementKey(seed)
 	for _, id := range []*events.ID{&h.Ledger, &h.Admin, &h.Clinician, &h.Patient, &h.Clerk, &h.Recipient, &h.Organisation, &h.Person, &h.Care} {
