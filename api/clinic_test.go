@@ -56,7 +56,7 @@ func newClinic(t testing.TB, limits api.Limits) *clinic {
 	c.now = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 	dir := t.TempDir()
 	config := ledger.Config{
-		Dir: filepath.Join(dir, "data"), Custody: filepath.Join(dir, "custody"),
+		Dir: filepath.Join(dir, "data"), Secrets: filepath.Join(dir, "custody"),
 		Clock: c.clock, Logger: slog.New(slog.DiscardHandler),
 	}
 	founding, err := ledger.Create(t.Context(), config, origin)

@@ -100,7 +100,7 @@ func TestInventedEventIsNotSigned(t *testing.T) {
 func (c *clinic) copy(t *testing.T) ledger.Config {
 	t.Helper()
 	config := c.config
-	config.Dir, config.Custody = t.TempDir(), ledger.DefaultCustody(c.config.Dir)
+	config.Dir, config.Secrets = t.TempDir(), ledger.DefaultCustody(c.config.Dir)
 	if err := os.CopyFS(config.Dir, os.DirFS(c.config.Dir)); err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func dies(name string) bool { return name == registerFile || name == keptFile }
 // backupConfig is what backups of a ledger are made and read with.
 func backupConfig(f Folder, c Config, k *keys, vkey, origin string, in custody.Custody) backup.Config {
 	return backup.Config{
-		Origin: origin, VerifierKey: vkey, Secret: k.backupKey(), Secrets: f.Custody, Dies: dies, Custody: in,
+		Origin: origin, VerifierKey: vkey, Secret: k.backupKey(), Secrets: f.Secrets, Dies: dies, Custody: in,
 		FS: c.FS, Clock: c.Clock, Random: c.Random, Logger: c.Logger,
 	}
 }
@@ -158,7 +158,7 @@ func (l *Ledger) openBackups(ctx context.Context) error {
 	c.Trim = l.vault.TrimRegister
 	if l.custody.Kind() == custody.Token {
 		without := l.config
-		without.Token = Token{}
+		without.Helper = Helper{}
 		if l.elsewhere, err = openCustody(ctx, l.folder, without); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (l *Ledger) refuseFolders(p backup.Plan) error {
 }
 
 func (l *Ledger) refuseFolder(dst string) error {
-	for _, own := range []string{l.folder.Data, l.folder.Custody} {
+	for _, own := range []string{l.folder.Data, l.folder.Secrets} {
 		if inside(resolved(own), resolved(dst)) {
 			return fmt.Errorf("%s lies in %s, which is the ledger's own; choose a folder elsewhere, best on another disk", dst, own)
 		}

@@ -66,7 +66,7 @@ func (c *clinic) backUp(s *sides) *backup.Report {
 func (c *clinic) restoredAt(s *sides, r ledger.Restoration) (ledger.Config, error) {
 	c.t.Helper()
 	config := c.config
-	config.Dir, config.Custody = filepath.Join(c.t.TempDir(), "elsewhere"), ""
+	config.Dir, config.Secrets = filepath.Join(c.t.TempDir(), "elsewhere"), ""
 	_, err := ledger.Restore(c.t.Context(), config, s.from(r))
 	return config, err
 }
@@ -170,7 +170,7 @@ func TestBackupFolders(t *testing.T) {
 		}
 	}
 	link(c.config.Dir, filepath.Join(elsewhere, "data"))
-	link(c.config.Secrets(), filepath.Join(elsewhere, "secrets"))
+	link(c.config.SecretsFolder(), filepath.Join(elsewhere, "secrets"))
 	try := func(data, keys string) error {
 		p := b.plan
 		p.Data, p.Keys = data, keys
@@ -178,7 +178,7 @@ func TestBackupFolders(t *testing.T) {
 		return err
 	}
 	for _, own := range []string{
-		filepath.Join(c.config.Dir, "backup"), filepath.Join(c.config.Secrets(), "backup"), filepath.Join(c.config.Dir, "a", "b"),
+		filepath.Join(c.config.Dir, "backup"), filepath.Join(c.config.SecretsFolder(), "backup"), filepath.Join(c.config.Dir, "a", "b"),
 		filepath.Join(elsewhere, "data", "new", "backup"), filepath.Join(elsewhere, "secrets", "backup"),
 	} {
 		for _, err := range []error{try(own, b.plan.Keys), try(b.plan.Data, own)} {
@@ -265,7 +265,7 @@ func (c *clinic) refusedOrNot(name string, b *sides, r ledger.Restoration, want 
 	if !errors.Is(err, want) && !(want == errAny && err != nil) {
 		c.t.Errorf("%s: %v, want %v", name, err, want)
 	}
-	for _, folder := range []string{config.Dir, config.Secrets()} {
+	for _, folder := range []string{config.Dir, config.SecretsFolder()} {
 		if _, statErr := os.Stat(folder); err != nil && !errors.Is(statErr, os.ErrNotExist) {
 			c.t.Errorf("%s: a refused restoration left %s", name, folder)
 		}
@@ -350,7 +350,7 @@ func TestBackupHoldsNoSecret(t *testing.T) {
 	c.backUp(b)
 	c.close()
 	var secrets [][]byte
-	err := filepath.WalkDir(c.config.Secrets(), func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(c.config.SecretsFolder(), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Base(path) == backup.EpochsFile {
 			return err
 		}
@@ -398,9 +398,9 @@ func TestRestoreInterrupted(t *testing.T) {
 
 func (c *clinic) interrupted(t *testing.T, b *sides, every int, there bool) {
 	config := c.config
-	config.Dir, config.Custody = filepath.Join(t.TempDir(), "elsewhere"), ""
+	config.Dir, config.Secrets = filepath.Join(t.TempDir(), "elsewhere"), ""
 	empty := func() {
-		if err := errors.Join(os.RemoveAll(config.Dir), os.RemoveAll(config.Secrets())); err != nil {
+		if err := errors.Join(os.RemoveAll(config.Dir), os.RemoveAll(config.SecretsFolder())); err != nil {
 			t.Fatal(err)
 		}
 		if !there {
@@ -459,8 +459,8 @@ func TestRestoreIntoGivenFolders(t *testing.T) {
 	b := newSides(t)
 	c.backUp(b)
 	config, dir := c.config, t.TempDir()
-	config.Dir, config.Custody = filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
-	for _, folder := range []string{config.Dir, config.Custody} {
+	config.Dir, config.Secrets = filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
+	for _, folder := range []string{config.Dir, config.Secrets} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -472,11 +472,11 @@ func TestRestoreIntoGivenFolders(t *testing.T) {
 	if _, err := ledger.Restore(t.Context(), config, bad.from(ledger.Restoration{NothingNewer: true})); err == nil {
 		t.Error("an altered tree was restored")
 	}
-	secrets, err := filepath.Glob(filepath.Join(config.Custody, "*.key"))
+	secrets, err := filepath.Glob(filepath.Join(config.Secrets, "*.key"))
 	if err != nil || len(secrets) != 0 {
 		t.Errorf("secrets are left: %v, %v", secrets, err)
 	}
-	if keys, err := filepath.Glob(filepath.Join(config.Custody, "keys", "*")); err != nil || len(keys) != 0 {
+	if keys, err := filepath.Glob(filepath.Join(config.Secrets, "keys", "*")); err != nil || len(keys) != 0 {
 		t.Errorf("keys are left in custody: %v, %v", keys, err)
 	}
 	if _, err := ledger.Restore(t.Context(), config, b.from(ledger.Restoration{NothingNewer: true})); err != nil {

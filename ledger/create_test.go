@@ -63,7 +63,7 @@ func TestNewFolder(t *testing.T) {
 
 func secretsOf(t *testing.T, f ledger.Folder) []string {
 	t.Helper()
-	names, err1 := filepath.Glob(filepath.Join(f.Custody, "*.[kp]e[ym]"))
+	names, err1 := filepath.Glob(filepath.Join(f.Secrets, "*.[kp]e[ym]"))
 	keys, err2 := filepath.Glob(filepath.Join(f.RootKeys(), "*"))
 	if err := errors.Join(err1, err2); err != nil || len(names) != 4 || len(keys) != 1 {
 		t.Fatalf("the secrets are %v and %v, %v", names, keys, err)
@@ -76,7 +76,7 @@ func TestCreateRefuses(t *testing.T) {
 	dir := func(t *testing.T) string { return filepath.Join(t.TempDir(), "data") }
 	for name, custody := range map[string]string{"inside": "keys", "the same": ".", "a roundabout way inside": "../data/keys"} {
 		data := dir(t)
-		config := ledger.Config{Dir: data, Custody: filepath.Join(data, custody), Logger: quiet}
+		config := ledger.Config{Dir: data, Secrets: filepath.Join(data, custody), Logger: quiet}
 		if _, err := ledger.Create(t.Context(), config, origin); err == nil || !strings.Contains(err.Error(), "--custody") {
 			t.Errorf("the secrets %s: %v", name, err)
 		}
@@ -95,7 +95,7 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	// Beside another ledger's secrets nothing is made and nothing of theirs changes.
 	c := newClinic(t)
-	other := ledger.Config{Dir: dir(t), Custody: ledger.DefaultCustody(c.config.Dir), Logger: quiet}
+	other := ledger.Config{Dir: dir(t), Secrets: ledger.DefaultCustody(c.config.Dir), Logger: quiet}
 	if _, err := ledger.Create(t.Context(), other, "other.example"); err == nil {
 		t.Error("two ledgers have the same secrets")
 	}

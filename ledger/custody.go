@@ -15,8 +15,8 @@ import (
 
 // openCustody opens the custody of the vault's root key, which the caller closes.
 func openCustody(ctx context.Context, f Folder, c Config) (keys custody.Custody, err error) {
-	if c.Token.Socket != "" {
-		keys, err = token.Dial(ctx, token.Config{Socket: c.Token.Socket, ServerUIDs: []uint32{c.Token.User}})
+	if c.Helper.Socket != "" {
+		keys, err = token.Dial(ctx, token.Config{Socket: c.Helper.Socket, ServerUIDs: []uint32{c.Helper.User}})
 	} else {
 		keys, err = custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys(), FS: c.FS, Random: c.Random})
 	}
@@ -32,7 +32,7 @@ func (l *Ledger) VaultStats(ctx context.Context) (vault.Stats, error) { return l
 // MoveCustody moves the vault's root key to the token, or out of it again into the
 // folder of the secrets. The root key itself never moves: the tree of keys gets another
 // one, there, and the former is destroyed. Everything else stays. The ledger must not be
-// open; whatever interrupts it, calling it again completes it. config.Token says where
+// open; whatever interrupts it, calling it again completes it. config.Helper says where
 // the token is, in either case.
 //
 // Keys of the backups' epochs do not move. Those in the folder are destroyed on their day
@@ -46,7 +46,7 @@ func MoveCustody(ctx context.Context, config Config, to custody.Kind, retireEpoc
 	if err != nil {
 		return err
 	}
-	if config.Token.Socket == "" {
+	if config.Helper.Socket == "" {
 		return errors.New("there is no token; name the socket of medledger-token with custody-socket")
 	}
 	f := config.folder()
@@ -63,7 +63,7 @@ func MoveCustody(ctx context.Context, config Config, to custody.Kind, retireEpoc
 		return err
 	}
 	defer func() { err = errors.Join(err, inToken.Close()) }()
-	config.Token = Token{}
+	config.Helper = Helper{}
 	inFolder, err := openCustody(ctx, f, config)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func MoveCustody(ctx context.Context, config Config, to custody.Kind, retireEpoc
 // leaveEpochs sees to it that no epoch of the backups lives on in a custody that is left and
 // not looked at again.
 func leaveEpochs(ctx context.Context, f Folder, config Config, inToken, inFolder custody.Custody, leaves custody.Kind, retire bool) error {
-	vkey, verifier, err := verifierOf(config.FS, filepath.Join(f.Custody, logKeyFile))
+	vkey, verifier, err := verifierOf(config.FS, filepath.Join(f.Secrets, logKeyFile))
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ import (
 //
 // The folder of the secrets is in keys.go.
 type Folder struct {
-	Data, Custody string
+	Data, Secrets string
 }
 
 // FolderAt is the folder of a ledger whose secrets lie where they do by default.
@@ -72,13 +72,13 @@ func (f Folder) AdminToken() string { return f.path("admin.token") }
 
 // RootKeys is where the vault's root keys are, and those of backups' epochs, as long as
 // their custody is a folder.
-func (f Folder) RootKeys() string { return filepath.Join(f.Custody, "keys") }
+func (f Folder) RootKeys() string { return filepath.Join(f.Secrets, "keys") }
 
 // Register is the file in which the vault registers what it destroyed.
-func (f Folder) Register() string { return filepath.Join(f.Custody, registerFile) }
+func (f Folder) Register() string { return filepath.Join(f.Secrets, registerFile) }
 
 // Kept is the file with the newest checkpoints of both logs.
-func (f Folder) Kept() string { return filepath.Join(f.Custody, keptFile) }
+func (f Folder) Kept() string { return filepath.Join(f.Secrets, keptFile) }
 
 const (
 	registerFile = "destroyed.register"

@@ -33,8 +33,8 @@ func (g *guarded) imageOf() image {
 	g.t.Helper()
 	dir := g.t.TempDir()
 	m := image{g.config, g.backups.copied(g.t)}
-	m.config.Dir, m.config.Custody = filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
-	for from, to := range map[string]string{g.config.Dir: m.config.Dir, g.config.Secrets(): m.config.Custody} {
+	m.config.Dir, m.config.Secrets = filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
+	for from, to := range map[string]string{g.config.Dir: m.config.Dir, g.config.SecretsFolder(): m.config.Secrets} {
 		copyPrivately(g.t, from, to)
 	}
 	return m
@@ -74,7 +74,7 @@ func (g *guarded) openVault(config ledger.Config) *vault.Vault {
 }
 
 func (g *guarded) inToken(config ledger.Config) vault.Config {
-	f := ledger.Folder{Data: config.Dir, Custody: config.Secrets()}
+	f := ledger.Folder{Data: config.Dir, Secrets: config.SecretsFolder()}
 	return vault.Config{Dir: f.Vault(), Custody: g.token, Register: f.Register(), Logger: slog.New(slog.DiscardHandler)}
 }
 
@@ -141,8 +141,8 @@ func (g *guarded) judgeLedger(name string) {
 func (g *guarded) restoring(from *sides, secrets string, clock func() time.Time) (ledger.Config, error) {
 	g.t.Helper()
 	config := g.config
-	config.Dir, config.Custody, config.Clock = filepath.Join(g.t.TempDir(), "elsewhere"), secrets, clock
-	g.folders = append(g.folders, config.Dir, config.Secrets())
+	config.Dir, config.Secrets, config.Clock = filepath.Join(g.t.TempDir(), "elsewhere"), secrets, clock
+	g.folders = append(g.folders, config.Dir, config.SecretsFolder())
 	_, err := ledger.Restore(g.t.Context(), config, from.from(ledger.Restoration{NothingNewer: true}))
 	config.Clock = g.clock
 	return config, err
@@ -187,7 +187,7 @@ func (g *guarded) names() []string {
 func (g *guarded) secretsNow() string {
 	g.t.Helper()
 	to := filepath.Join(g.t.TempDir(), "survived")
-	copyPrivately(g.t, g.config.Secrets(), to)
+	copyPrivately(g.t, g.config.SecretsFolder(), to)
 	g.folders = append(g.folders, to)
 	return to
 }
@@ -216,7 +216,7 @@ func (g *guarded) eachFile(look func(path string, b []byte)) {
 		look(path+", decrypted", b)
 		return err
 	}
-	dirs := append(g.folders, g.config.Dir, g.config.Secrets(), g.before.config.Dir, g.before.config.Custody, g.token.Token.Objects)
+	dirs := append(g.folders, g.config.Dir, g.config.SecretsFolder(), g.before.config.Dir, g.before.config.Secrets, g.token.Token.Objects)
 	for _, b := range []*sides{g.unguarded, g.before.backups, g.backups} {
 		dirs = append(dirs, b.plan.Data, b.plan.Keys)
 	}

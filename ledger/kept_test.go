@@ -43,7 +43,7 @@ func copied(t *testing.T, folder string) string {
 
 // keptIn is the file of kept checkpoints of a ledger.
 func keptIn(c ledger.Config) string {
-	return ledger.Folder{Data: c.Dir, Custody: c.Secrets()}.Kept()
+	return ledger.Folder{Data: c.Dir, Secrets: c.SecretsFolder()}.Kept()
 }
 
 func forgetKept(t *testing.T, c ledger.Config) {
@@ -147,7 +147,7 @@ func TestAnotherHistory(t *testing.T) {
 	c.record("both have this")
 	c.close()
 	fork := c.copy(t)
-	fork.Custody = copied(t, c.config.Secrets())
+	fork.Secrets = copied(t, c.config.SecretsFolder())
 	c.reopen()
 	c.record("one")
 	c.close()

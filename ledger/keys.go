@@ -59,10 +59,10 @@ type keys struct {
 // createKeys makes the keys that the folder lacks. It is called until the folder
 // is marked, so a crash half-way leaves keys that the next call finds.
 func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
+	if err := disk.MakeDir(fsys, f.Secrets, 0o700); err != nil {
 		return fmt.Errorf("making the folder of the secrets: %w", err)
 	}
-	if err := createNoteKey(fsys, random, origin, filepath.Join(f.Custody, logKeyFile), f.VerifierKey()); err != nil {
+	if err := createNoteKey(fsys, random, origin, filepath.Join(f.Secrets, logKeyFile), f.VerifierKey()); err != nil {
 		return fmt.Errorf("making the log's key: %w", err)
 	}
 	if err := createStateKey(f, fsys, random, origin); err != nil {
@@ -82,7 +82,7 @@ func createKeys(f Folder, fsys disk.FS, random io.Reader, origin string) error {
 }
 
 func createStateKey(f Folder, fsys disk.FS, random io.Reader, origin string) error {
-	if err := createNoteKey(fsys, random, state.Origin(origin), filepath.Join(f.Custody, stateKeyFile), f.StateVerifierKey()); err != nil {
+	if err := createNoteKey(fsys, random, state.Origin(origin), filepath.Join(f.Secrets, stateKeyFile), f.StateVerifierKey()); err != nil {
 		return fmt.Errorf("making the state log's key: %w", err)
 	}
 	return nil
@@ -106,7 +106,7 @@ func createNoteKey(fsys disk.FS, random io.Reader, name, secret, public string) 
 }
 
 func createCommandsKey(f Folder, fsys disk.FS, random io.Reader) error {
-	path := filepath.Join(f.Custody, commandsKeyFile)
+	path := filepath.Join(f.Secrets, commandsKeyFile)
 	if exists, err := present(fsys, path); err != nil || exists {
 		return err
 	}
@@ -140,7 +140,7 @@ func createStatementKey(f Folder, fsys disk.FS, random io.Reader) (*statement.Si
 // file's name has in hex: base64url does not survive file systems that fold case.
 func (f Folder) statementKey(kid string) string {
 	raw, _ := base64.RawURLEncoding.DecodeString(kid) // made by statement.Signer
-	return filepath.Join(f.Custody, "statement-"+hex.EncodeToString(raw)+".pem")
+	return filepath.Join(f.Secrets, "statement-"+hex.EncodeToString(raw)+".pem")
 }
 
 func present(fsys disk.FS, path string) (bool, error) {
@@ -155,10 +155,10 @@ func present(fsys disk.FS, path string) (bool, error) {
 func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 	k := new(keys)
 	var err error
-	if k.log, k.verifier, err = noteKeys(fsys, origin, filepath.Join(f.Custody, logKeyFile), f.VerifierKey()); err != nil {
+	if k.log, k.verifier, err = noteKeys(fsys, origin, filepath.Join(f.Secrets, logKeyFile), f.VerifierKey()); err != nil {
 		return nil, err
 	}
-	k.state, k.stateVerifier, err = noteKeys(fsys, state.Origin(origin), filepath.Join(f.Custody, stateKeyFile), f.StateVerifierKey())
+	k.state, k.stateVerifier, err = noteKeys(fsys, state.Origin(origin), filepath.Join(f.Secrets, stateKeyFile), f.StateVerifierKey())
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func loadKeys(f Folder, fsys disk.FS, origin string) (*keys, error) {
 }
 
 func readCommandsKey(f Folder, fsys disk.FS, k *keys) error {
-	raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, commandsKeyFile))
+	raw, err := disk.ReadFile(fsys, filepath.Join(f.Secrets, commandsKeyFile))
 	if err != nil {
 		return fmt.Errorf("reading the key of idempotent commands; restore the ledger from a backup, whose key side has the secrets: %w", err)
 	}
@@ -241,7 +241,7 @@ func noteKeys(fsys disk.FS, name, secret, public string) (note.Signer, note.Veri
 }
 
 func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error) {
-	entries, err := fsys.ReadDir(f.Custody)
+	entries, err := fsys.ReadDir(f.Secrets)
 	if err != nil {
 		return nil, fmt.Errorf("reading the folder of the secrets: %w", err)
 	}
@@ -250,7 +250,7 @@ func statementKeys(f Folder, fsys disk.FS) (map[string]*statement.Signer, error)
 		if !strings.HasPrefix(entry.Name(), "statement-") || !strings.HasSuffix(entry.Name(), ".pem") {
 			continue
 		}
-		raw, err := disk.ReadFile(fsys, filepath.Join(f.Custody, entry.Name()))
+		raw, err := disk.ReadFile(fsys, filepath.Join(f.Secrets, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("reading a statement key: %w", err)
 		}

@@ -32,11 +32,11 @@ import (
 type Config struct {
 	// Dir is the data folder.
 	Dir string
-	// Custody is the folder of the secrets; DefaultCustody(Dir) if "".
-	Custody string
-	// Token is where the vault's root key is; if it is the zero Token, that is in the
+	// Secrets is the folder of the secrets; DefaultCustody(Dir) if "".
+	Secrets string
+	// Helper is where the vault's root key is; if it is the zero Helper, that is in the
 	// folder of the secrets.
-	Token Token
+	Helper Helper
 	// Clock tells the time; time.Now if nil. It may step back: events' times
 	// do not.
 	Clock func() time.Time
@@ -53,8 +53,8 @@ type Config struct {
 	restoring bool // opened by a restoration, in a folder that has no name yet
 }
 
-// Token is a helper process that has a PKCS #11 token open (ledger/custody/token).
-type Token struct {
+// Helper is a helper process that has a PKCS #11 token open (ledger/custody/token).
+type Helper struct {
 	// Socket is the path of its socket.
 	Socket string
 	// User is the id of the user that it runs as, who is believed besides root and the
@@ -66,9 +66,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("a ledger needs a data folder; name one with --dir")
 	}
-	c.Custody = c.Secrets()
-	if inside(c.Dir, c.Custody) {
-		return c, fmt.Errorf("the secrets are to lie in %s, inside the data folder; choose another folder with --custody, so that a copy of the data has no keys", c.Custody)
+	c.Secrets = c.SecretsFolder()
+	if inside(c.Dir, c.Secrets) {
+		return c, fmt.Errorf("the secrets are to lie in %s, inside the data folder; choose another folder with --custody, so that a copy of the data has no keys", c.Secrets)
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -92,15 +92,15 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // Secrets is the folder of the ledger's secrets.
-func (c Config) Secrets() string {
-	if c.Custody != "" {
-		return c.Custody
+func (c Config) SecretsFolder() string {
+	if c.Secrets != "" {
+		return c.Secrets
 	}
 	return DefaultCustody(c.Dir)
 }
 
 // folder is where the ledger lies.
-func (c Config) folder() Folder { return Folder{c.Dir, c.Custody} }
+func (c Config) folder() Folder { return Folder{c.Dir, c.Secrets} }
 
 // inside reports whether a path lies in a folder, as far as their names tell.
 func inside(dir, path string) bool {

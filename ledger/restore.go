@@ -57,7 +57,7 @@ type Restored struct {
 }
 
 // Restore makes a ledger of a backup, in a folder that is empty or absent. The secrets are
-// taken from the key side unless their folder (Config.Custody) is there. All of the data
+// taken from the key side unless their folder (Config.Secrets) is there. All of the data
 // side is read before anything is made of it, and the log is audited before the vault is
 // put back. The ledger goes on with the same log: its next event says that it was
 // restored. It refuses if that would fork the log: if Kept is newer than the backup, or
@@ -79,7 +79,7 @@ func Restore(ctx context.Context, config Config, r Restoration) (*Restored, erro
 	if err != nil {
 		return nil, err
 	}
-	b := &restorer{config: config, restoration: r, folder: Folder{place.made, config.Custody}}
+	b := &restorer{config: config, restoration: r, folder: Folder{place.made, config.Secrets}}
 	b.config.Dir, b.config.restoring = place.made, true
 	err = b.run(ctx)
 	if err != nil {
@@ -147,10 +147,10 @@ func (b *restorer) open(ctx context.Context) (err error) {
 	if err := b.findSecrets(); err != nil {
 		return err
 	}
-	if b.vkey, b.verifier, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, logKeyFile)); err != nil {
+	if b.vkey, b.verifier, err = verifierOf(b.config.FS, filepath.Join(b.folder.Secrets, logKeyFile)); err != nil {
 		return err
 	}
-	if b.stateVkey, b.states, err = verifierOf(b.config.FS, filepath.Join(b.folder.Custody, stateKeyFile)); err != nil {
+	if b.stateVkey, b.states, err = verifierOf(b.config.FS, filepath.Join(b.folder.Secrets, stateKeyFile)); err != nil {
 		return err
 	}
 	if b.own, err = readKept(b.folder, b.config.FS, b.verifier, b.states); err != nil {
@@ -183,13 +183,13 @@ func (b *restorer) open(ctx context.Context) (err error) {
 
 // findSecrets unpacks the secrets if they are not there.
 func (b *restorer) findSecrets() error {
-	_, err := b.config.FS.Stat(filepath.Join(b.folder.Custody, logKeyFile))
+	_, err := b.config.FS.Stat(filepath.Join(b.folder.Secrets, logKeyFile))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	_, err = b.config.FS.Stat(b.folder.Custody)
+	_, err = b.config.FS.Stat(b.folder.Secrets)
 	b.made = errors.Is(err, fs.ErrNotExist)
-	b.unpacked, err = backup.UnpackSecrets(b.config.FS, b.restoration.Keys, b.identities, b.folder.Custody, logKeyFile)
+	b.unpacked, err = backup.UnpackSecrets(b.config.FS, b.restoration.Keys, b.identities, b.folder.Secrets, logKeyFile)
 	if err != nil {
 		return fmt.Errorf("taking the secrets from the key side: %w", err)
 	}
@@ -199,11 +199,11 @@ func (b *restorer) findSecrets() error {
 // forgetSecrets removes what a failed restoration put into the folder of the secrets.
 func (b *restorer) forgetSecrets() error {
 	if b.made {
-		return os.RemoveAll(b.folder.Custody)
+		return os.RemoveAll(b.folder.Secrets)
 	}
 	var errs []error
 	for i := range b.unpacked { // what marks them first
-		err := os.Remove(filepath.Join(b.folder.Custody, b.unpacked[len(b.unpacked)-1-i]))
+		err := os.Remove(filepath.Join(b.folder.Secrets, b.unpacked[len(b.unpacked)-1-i]))
 		if !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

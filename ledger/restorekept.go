@@ -82,7 +82,7 @@ func (b *restorer) giveUp() error {
 	if !b.loses {
 		return nil
 	}
-	if err := errors.Join(b.config.FS.Remove(b.folder.Kept()), b.config.FS.SyncDir(b.folder.Custody)); err != nil {
+	if err := errors.Join(b.config.FS.Remove(b.folder.Kept()), b.config.FS.SyncDir(b.folder.Secrets)); err != nil {
 		return fmt.Errorf("removing the checkpoints of events that are lost: %w", err)
 	}
 	return nil

@@ -21,7 +21,7 @@ import (
 // otherwise signs, with a key of the clinic's, another log of the size of a checkpoint.
 func (c *clinic) otherwise(key string, at proof.Checkpoint) []byte {
 	c.t.Helper()
-	raw, err := os.ReadFile(filepath.Join(c.config.Secrets(), key))
+	raw, err := os.ReadFile(filepath.Join(c.config.SecretsFolder(), key))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestRestoreBesideSecrets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := c.config
-			config.Dir, config.Custody = filepath.Join(t.TempDir(), "elsewhere"), copied(t, c.config.Secrets())
+			config.Dir, config.Secrets = filepath.Join(t.TempDir(), "elsewhere"), copied(t, c.config.SecretsFolder())
 			forgetKept(t, config)
 			if test.file != nil {
 				if err := os.WriteFile(keptIn(config), test.file, 0o600); err != nil {

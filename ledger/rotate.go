@@ -55,7 +55,7 @@ func (l *Ledger) removeRetiredKeys(current map[string]bool) error {
 	if !removed {
 		return nil
 	}
-	if err := l.config.FS.SyncDir(l.folder.Custody); err != nil {
+	if err := l.config.FS.SyncDir(l.folder.Secrets); err != nil {
 		return fmt.Errorf("removing a retired statement key: %w", err)
 	}
 	return nil

@@ -84,7 +84,7 @@ func TestPartsOfDifferentMoments(t *testing.T) {
 			t.Run(test.name+name, func(t *testing.T) {
 				config := c.config
 				config.Dir = t.TempDir()
-				config.Custody = copied(t, ledger.DefaultCustody(c.config.Dir))
+				config.Secrets = copied(t, ledger.DefaultCustody(c.config.Dir))
 				if err := os.CopyFS(config.Dir, os.DirFS(after.Dir)); err != nil {
 					t.Fatal(err)
 				}

@@ -73,9 +73,9 @@ func TestDestroyedStaysDead(t *testing.T) {
 			g := newGraveyard(t)
 			g.close()
 			config := g.config
-			config.Dir, config.Custody = filepath.Join(t.TempDir(), "elsewhere"), ""
+			config.Dir, config.Secrets = filepath.Join(t.TempDir(), "elsewhere"), ""
 			if test.survived {
-				config.Custody = g.config.Secrets()
+				config.Secrets = g.config.SecretsFolder()
 			}
 			_, err := ledger.Restore(t.Context(), config, test.pick(g).from(test.r))
 			if (err != nil) != test.refused {
@@ -157,8 +157,8 @@ func TestRetiredEpochRevivesNothing(t *testing.T) {
 	}
 	g.close()
 	config := g.config
-	for name, custody := range map[string]string{"a new machine": "", "the ledger's own custody": g.config.Secrets()} {
-		config.Dir, config.Custody = filepath.Join(t.TempDir(), "elsewhere"), custody
+	for name, custody := range map[string]string{"a new machine": "", "the ledger's own custody": g.config.SecretsFolder()} {
+		config.Dir, config.Secrets = filepath.Join(t.TempDir(), "elsewhere"), custody
 		_, err := ledger.Restore(t.Context(), config, g.early.from(ledger.Restoration{NothingNewer: true}))
 		if !errors.Is(err, backup.ErrRetired) {
 			t.Errorf("%s: %v", name, err)
@@ -207,7 +207,7 @@ func TestTrimmedRegisterRevivesNothing(t *testing.T) {
 	}
 	g.close()
 	config := g.config
-	config.Dir, config.Custody = filepath.Join(t.TempDir(), "elsewhere"), g.config.Secrets()
+	config.Dir, config.Secrets = filepath.Join(t.TempDir(), "elsewhere"), g.config.SecretsFolder()
 	for name, old := range map[string]*sides{"both sides": g.early, "the keys": mixed(g.late, g.early)} {
 		_, err := ledger.Restore(t.Context(), config, old.from(ledger.Restoration{NothingNewer: true, LoseEvents: true}))
 		if !errors.Is(err, backup.ErrRetired) {
@@ -228,7 +228,7 @@ func TestTrimmedRegisterRevivesNothing(t *testing.T) {
 // registered is what the register of the clinic's secrets has.
 func (c *clinic) registered() []vault.Destroyed {
 	c.t.Helper()
-	list, err := vault.ReadRegister(disk.OS{}, ledger.Folder{Data: c.config.Dir, Custody: c.config.Secrets()}.Register())
+	list, err := vault.ReadRegister(disk.OS{}, ledger.Folder{Data: c.config.Dir, Secrets: c.config.SecretsFolder()}.Register())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func (c *clinic) registered() []vault.Destroyed {
 // vaultAt opens the vault of a configuration past the ledger, which must be closed.
 func (c *clinic) vaultAt(config ledger.Config) vault.Config {
 	c.t.Helper()
-	f := ledger.Folder{Data: config.Dir, Custody: config.Secrets()}
+	f := ledger.Folder{Data: config.Dir, Secrets: config.SecretsFolder()}
 	keys, err := custody.OpenFolder(custody.FolderConfig{Dir: f.RootKeys()})
 	if err != nil {
 		c.t.Fatal(err)
@@ -302,7 +302,7 @@ func TestSidesOfTwoHistories(t *testing.T) {
 	c.close()
 	fork := c.config
 	fork.Dir = filepath.Join(t.TempDir(), "fork")
-	for from, to := range map[string]string{c.config.Dir: fork.Dir, c.config.Secrets(): fork.Secrets()} {
+	for from, to := range map[string]string{c.config.Dir: fork.Dir, c.config.SecretsFolder(): fork.SecretsFolder()} {
 		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 			t.Fatal(err)
 		}

@@ -71,7 +71,7 @@ func newGuarded(t *testing.T) *guarded {
 	g.backUp(g.backups) // an epoch in the folder
 	g.unguarded = g.backups.copied(t)
 	g.close()
-	g.config.Token.Socket = g.token.Socket
+	g.config.Helper.Socket = g.token.Socket
 	if err := ledger.MoveCustody(t.Context(), g.config, custody.Token, false); err != nil {
 		t.Fatal(err)
 	}
@@ -127,9 +127,9 @@ func (g *guarded) end() {
 func (g *guarded) copiesOpenNothing() {
 	g.t.Helper()
 	g.close()
-	for name, secrets := range map[string]string{"the secrets of now": g.config.Secrets(), "the copied secrets": g.before.config.Custody} {
+	for name, secrets := range map[string]string{"the secrets of now": g.config.SecretsFolder(), "the copied secrets": g.before.config.Secrets} {
 		config := g.before.config
-		config.Dir, config.Custody = filepath.Join(g.t.TempDir(), "data"), secrets
+		config.Dir, config.Secrets = filepath.Join(g.t.TempDir(), "data"), secrets
 		copyPrivately(g.t, g.before.config.Dir, config.Dir)
 		g.refusesToOpen(config, "the copied folder with "+name)
 		former, now := ledger.Folder{Data: config.Dir}.Vault(), ledger.Folder{Data: g.config.Dir}.Vault()
@@ -166,7 +166,7 @@ func (g *guarded) whileTheEpochLives() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.folders = append(g.folders, former.Dir, former.Secrets())
+	g.folders = append(g.folders, former.Dir, former.SecretsFolder())
 	g.config = config
 	g.reopen()
 	g.judgeLedger("the newest data, and the copied keys")
@@ -191,7 +191,7 @@ func (g *guarded) onceItIsRetired() {
 	}
 	g.close()
 	copied := filepath.Join(g.t.TempDir(), "copied")
-	copyPrivately(g.t, g.before.config.Custody, copied)
+	copyPrivately(g.t, g.before.config.Secrets, copied)
 	for name, test := range map[string]struct {
 		secrets string
 		clock   func() time.Time
@@ -227,7 +227,7 @@ func (g *guarded) onceItIsRetired() {
 func (g *guarded) withoutToken(clock func() time.Time) {
 	g.t.Helper()
 	kept := g.config
-	g.config.Token = ledger.Token{}
+	g.config.Helper = ledger.Helper{}
 	config, err := g.restoring(g.unguarded, "", clock)
 	if err != nil {
 		g.t.Fatal(err)

@@ -41,7 +41,7 @@ func Upgrade(ctx context.Context, config Config) (changed bool, err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	if old {
 		if err := moveSecrets(f, config.FS); err != nil {
-			return false, fmt.Errorf("copying the secrets to %s: %w", f.Custody, err)
+			return false, fmt.Errorf("copying the secrets to %s: %w", f.Secrets, err)
 		}
 		if err := createStateKey(f, config.FS, config.Random, origin); err != nil {
 			return false, err
@@ -67,7 +67,7 @@ func upgradeVault(ctx context.Context, f Folder, config Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, custody.Close()) }()
-	places := []string{filepath.Join(f.oldKeys(), vaultKeyFile), filepath.Join(f.Custody, vaultKeyFile)}
+	places := []string{filepath.Join(f.oldKeys(), vaultKeyFile), filepath.Join(f.Secrets, vaultKeyFile)}
 	key := places[0]
 	if there, err := present(config.FS, key); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (f Folder) oldKeys() string { return f.path("keys") }
 // moveSecrets copies the secrets of format 1 into their own folder, durably, but for
 // the vault's root key, which will be destroyed.
 func moveSecrets(f Folder, fsys disk.FS) error {
-	if err := disk.MakeDir(fsys, f.Custody, 0o700); err != nil {
+	if err := disk.MakeDir(fsys, f.Secrets, 0o700); err != nil {
 		return err
 	}
 	entries, err := fsys.ReadDir(f.oldKeys())
@@ -112,7 +112,7 @@ func moveSecrets(f Folder, fsys disk.FS) error {
 		if err != nil {
 			return err
 		}
-		err = disk.WriteFile(fsys, filepath.Join(f.Custody, entry.Name()), raw, 0o600)
+		err = disk.WriteFile(fsys, filepath.Join(f.Secrets, entry.Name()), raw, 0o600)
 		clear(raw)
 		if err != nil {
 			return err

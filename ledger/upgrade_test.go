@@ -33,7 +33,7 @@ func folder2(t *testing.T) ledger.Config {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "old")
 	unpack(t, "testdata/folder2.tar.gz", dir)
-	return ledger.Config{Dir: filepath.Join(dir, "data"), Custody: filepath.Join(dir, "custody"), Logger: slog.New(slog.DiscardHandler)}
+	return ledger.Config{Dir: filepath.Join(dir, "data"), Secrets: filepath.Join(dir, "custody"), Logger: slog.New(slog.DiscardHandler)}
 }
 
 // folders are those of every earlier format.

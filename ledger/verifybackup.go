@@ -19,27 +19,27 @@ type VerifiedBackup struct {
 // VerifyBackup restores a backup into a scratch folder (Config.Dir), which is empty or
 // absent, reads all of it and removes the folder. The secrets are those of the key side,
 // and lie in it meanwhile; so does the root key that the vault gets. Of a token
-// (Config.Token) only the key of the newest epoch is used, and nothing changes in it.
+// (Config.Helper) only the key of the newest epoch is used, and nothing changes in it.
 // Nothing is logged.
 func VerifyBackup(ctx context.Context, config Config, r Restoration) (_ *VerifiedBackup, err error) {
 	scratch := config.Dir
 	if err := refuseNonEmpty(scratch); err != nil {
 		return nil, err
 	}
-	config.Dir, config.Custody = filepath.Join(scratch, "ledger"), filepath.Join(scratch, "secrets")
+	config.Dir, config.Secrets = filepath.Join(scratch, "ledger"), filepath.Join(scratch, "secrets")
 	if config, err = config.withDefaults(); err != nil {
 		return nil, err
 	}
 	r.NothingNewer, r.LoseEvents = true, true
 	b := &restorer{config: config, restoration: r, folder: config.folder()}
 	defer func() { err = errors.Join(err, b.discard(ctx), b.close(), os.RemoveAll(scratch)) }()
-	if config.Token.Socket != "" {
+	if config.Helper.Socket != "" {
 		if b.source, err = openCustody(ctx, b.folder, config); err != nil {
 			return nil, err
 		}
 	}
 	b.config.restoring = true
-	b.config.Token = Token{} // what is made is made in the scratch folder
+	b.config.Helper = Helper{} // what is made is made in the scratch folder
 	if err := b.open(ctx); err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ Example:
 }
 
 func (p *program) export(ctx context.Context, at place, file string, force bool) error {
-	folder := ledger.Folder{Data: at.dir, Custody: at.custody}
+	folder := ledger.Folder{Data: at.dir, Secrets: at.custody}
 	if _, err := folder.Origin(disk.OS{}); err != nil {
 		return err
 	}

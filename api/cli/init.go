@@ -64,9 +64,9 @@ func (p *program) initialise(ctx context.Context, at place, origin string) error
 	if err != nil {
 		return err
 	}
-	folder := ledger.Folder{Data: at.dir, Custody: config.Secrets()}
+	folder := ledger.Folder{Data: at.dir, Secrets: config.SecretsFolder()}
 	err = p.printf("origin         %s\nadministrator  %v\norganisation   %v\nverifier-key   %s\nadmin-token    %s\nsecrets        %s\n",
-		origin, founding.Administrator, founding.Organisation, folder.VerifierKey(), folder.AdminToken(), folder.Custody)
+		origin, founding.Administrator, founding.Organisation, folder.VerifierKey(), folder.AdminToken(), folder.Secrets)
 	p.advise("The ledger is made. Next: medledger serve --dir %s\n", at.dir)
 	return err
 }

@@ -18,7 +18,7 @@ import (
 // place is where a ledger lies, as flags, the environment or a file say.
 type place struct {
 	dir, custody string
-	token        ledger.Token
+	helper       ledger.Helper
 }
 
 // flags adds --dir, --custody and --config to a command, and fills the place before
@@ -32,18 +32,18 @@ func (at *place) flags(c *cobra.Command) {
 		if err != nil {
 			return err
 		}
-		at.dir, at.custody, at.token = settings.Dir, settings.Custody, tokenOf(settings)
+		at.dir, at.custody, at.helper = settings.Dir, settings.Custody, helperOf(settings)
 		return nil
 	}
 }
 
 func (at place) config(p *program) ledger.Config {
-	return ledger.Config{Dir: at.dir, Custody: at.custody, Token: at.token, Logger: p.logger(slog.LevelWarn)}
+	return ledger.Config{Dir: at.dir, Secrets: at.custody, Helper: at.helper, Logger: p.logger(slog.LevelWarn)}
 }
 
-// tokenOf is where the settings say that the vault's root key is.
-func tokenOf(c *config.Config) ledger.Token {
-	return ledger.Token{Socket: c.CustodySocket, User: uint32(c.CustodyUser)}
+// helperOf is where the settings say that the vault's root key is.
+func helperOf(c *config.Config) ledger.Helper {
+	return ledger.Helper{Socket: c.CustodySocket, User: uint32(c.CustodyUser)}
 }
 
 // withLedger opens a ledger that no server has open.

@@ -192,7 +192,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			return p.backupVerify(c.Context(), r, place{dir: scratch, token: tokenOf(settings)})
+			return p.backupVerify(c.Context(), r, place{dir: scratch, helper: helperOf(settings)})
 		},
 	}
 	r.flags(c)

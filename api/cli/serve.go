@@ -124,7 +124,7 @@ func (s *service) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Custody: c.Custody, Token: tokenOf(c), Logger: s.logger})
+	s.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Secrets: c.Custody, Helper: helperOf(c), Logger: s.logger})
 	if err != nil {
 		return err
 	}

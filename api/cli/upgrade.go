@@ -50,6 +50,6 @@ func (p *program) upgrade(ctx context.Context, at place) error {
 		p.advise("The folder is up to date; nothing was done.\n")
 		return nil
 	}
-	p.advise("The folder is up to date. Its secrets lie in %s now.\n", at.config(p).Secrets())
+	p.advise("The folder is up to date. Its secrets lie in %s now.\n", at.config(p).SecretsFolder())
 	return nil
 }

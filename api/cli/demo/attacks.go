@@ -109,7 +109,7 @@ func (s *story) forgeStolen(f *forgery) error {
 	if err != nil {
 		return err
 	}
-	keys, err := steal(s.at.Custody)
+	keys, err := steal(s.at.Secrets)
 	if err != nil {
 		return err
 	}

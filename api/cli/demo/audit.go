@@ -110,7 +110,7 @@ func (s *story) hand(ctx context.Context) error {
 // receiptsOfAll keeps the receipts that nobody was given in the story, and returns how
 // many there are of all events.
 func (s *story) receiptsOfAll(ctx context.Context) (kept uint64, err error) {
-	l, err := ledger.Open(ctx, ledger.Config{Dir: s.at.Data, Custody: s.at.Custody, Logger: slog.New(slog.DiscardHandler)})
+	l, err := ledger.Open(ctx, ledger.Config{Dir: s.at.Data, Secrets: s.at.Secrets, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return 0, fmt.Errorf("opening the ledger for its receipts: %w", err)
 	}

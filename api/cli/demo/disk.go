@@ -19,7 +19,7 @@ import (
 // copyDisks copies the data folder of the running service, and the folder of its
 // secrets.
 func (s *story) copyDisks() error {
-	if err := errors.Join(copyFolder(s.old.Data, s.copied.Data), copyFolder(s.old.Custody, s.copied.Custody)); err != nil {
+	if err := errors.Join(copyFolder(s.old.Data, s.copied.Data), copyFolder(s.old.Secrets, s.copied.Secrets)); err != nil {
 		return err
 	}
 	s.done("before that, somebody copies the disk and the secrets", "unnoticed")
@@ -74,17 +74,17 @@ const (
 func (s *story) look(ctx context.Context) error {
 	s.scene("The disk that somebody copied before the destruction")
 	today := ledger.FolderAt(filepath.Join(s.scratch, "today"))
-	if err := errors.Join(copyFolder(s.old.Data, today.Data), copyFolder(s.old.Custody, today.Custody)); err != nil {
+	if err := errors.Join(copyFolder(s.old.Data, today.Data), copyFolder(s.old.Secrets, today.Secrets)); err != nil {
 		return err
 	}
-	joined := ledger.Folder{Data: filepath.Join(s.scratch, "joined"), Custody: today.Custody}
+	joined := ledger.Folder{Data: filepath.Join(s.scratch, "joined"), Secrets: today.Secrets}
 	if err := join(joined.Vault(), s.copied.Vault(), today.Vault()); err != nil {
 		return err
 	}
 	if err := s.lookInto(ctx, "today's disk and secrets", today, noKey); err != nil {
 		return err
 	}
-	err := openVault(ctx, ledger.Folder{Data: s.copied.Data, Custody: today.Custody}, func(func(*record) string) {})
+	err := openVault(ctx, ledger.Folder{Data: s.copied.Data, Secrets: today.Secrets}, func(func(*record) string) {})
 	s.expect("the copied disk, today's secrets", noRootKey, refusedRoot(err))
 	if err := s.lookInto(ctx, "copied contents, today's keys", joined, noKey); err != nil {
 		return err

@@ -18,7 +18,7 @@ type insider func(s *story, f *forgery, keys *stolenKeys) error
 // with gives an insider the keys.
 func (s *story) with(do insider) func(*forgery) error {
 	return func(f *forgery) error {
-		keys, err := steal(s.copied.Custody, s.at.Custody)
+		keys, err := steal(s.copied.Secrets, s.at.Secrets)
 		if err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func (s *story) move(ctx context.Context) error {
 	if err := s.halt("the service is told to stop"); err != nil {
 		return err
 	}
-	if err := errors.Join(os.RemoveAll(s.old.Data), os.RemoveAll(s.old.Custody)); err != nil {
+	if err := errors.Join(os.RemoveAll(s.old.Data), os.RemoveAll(s.old.Secrets)); err != nil {
 		return fmt.Errorf("losing the first machine: %w", err)
 	}
 	s.done("the PC is gone, with its secrets; what is left are disk, stick and paper", "lost")

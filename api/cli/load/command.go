@@ -57,7 +57,7 @@ func Command(logger *slog.Logger) *cobra.Command {
 				leaveMemory()
 				return serveJobs(c.Context(), o.url, c.InOrStdin(), c.OutOrStdout())
 			}
-			return run(c.Context(), ledger.Config{Dir: o.dir, Custody: o.custody, Logger: logger}, o.workers, c.OutOrStdout())
+			return run(c.Context(), ledger.Config{Dir: o.dir, Secrets: o.custody, Logger: logger}, o.workers, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&o.dir, "dir", "", "the ledger's data folder")
