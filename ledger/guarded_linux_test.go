@@ -78,10 +78,11 @@ func (g *guarded) inToken(config ledger.Config) vault.Config {
 	return vault.Config{Dir: f.Vault(), Custody: g.token, Register: f.Register(), Logger: slog.New(slog.DiscardHandler)}
 }
 
-// refusesToOpen expects neither a ledger nor its vault to open, for want of the root key.
+// refusesToOpen expects neither a ledger nor its vault to open, for want of the root key;
+// the ledger also because its secrets know a newer checkpoint.
 func (g *guarded) refusesToOpen(config ledger.Config, name string) {
 	g.t.Helper()
-	if _, err := ledger.Open(g.t.Context(), config); !errors.Is(err, vault.ErrRootKey) {
+	if _, err := ledger.Open(g.t.Context(), config); !errors.Is(err, vault.ErrRootKey) && !errors.Is(err, ledger.ErrOlder) {
 		g.t.Errorf("%s: %v", name, err)
 	}
 	if _, err := vault.Open(g.t.Context(), g.inToken(config)); !errors.Is(err, vault.ErrRootKey) {
@@ -143,7 +144,8 @@ func (g *guarded) restoring(from *sides, secrets string, clock func() time.Time)
 	config := g.config
 	config.Dir, config.Secrets, config.Clock = filepath.Join(g.t.TempDir(), "elsewhere"), secrets, clock
 	g.folders = append(g.folders, config.Dir, config.SecretsFolder())
-	_, err := ledger.Restore(g.t.Context(), config, from.from(ledger.Restoration{NothingNewer: true}))
+	// Secrets that survived know what the log had after the backup, which is given up.
+	_, err := ledger.Restore(g.t.Context(), config, from.from(ledger.Restoration{NothingNewer: true, LoseEvents: secrets != ""}))
 	config.Clock = g.clock
 	return config, err
 }
