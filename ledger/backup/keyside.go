@@ -242,11 +242,12 @@ func (k keySide) clean(c *Config, m *medium, e *epochs) error {
 	}
 	for _, n := range numbers {
 		epoch := e.find(n)
-		if epoch != nil && !epoch.Retired {
-			continue
-		}
-		if n > e.Last {
+		living := epoch != nil && !epoch.Retired
+		if n > e.Last || living && epoch.Adopted && n > e.made() {
 			return fmt.Errorf("%s is of an epoch that the secrets here do not know: they are older than this key side; bring newer ones, or choose another folder", k.path(epochKey(n)))
+		}
+		if living {
+			continue
 		}
 		if err := k.remove(n); err != nil {
 			return fmt.Errorf("removing the retired epoch %d from the key side: %w", n, err)
