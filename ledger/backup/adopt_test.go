@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -355,5 +356,51 @@ func TestEpochsAreStrict(t *testing.T) {
 	h.must(h.config.saveEpochs(&epochs{Format: 2, Origin: testOrigin, Last: 1, Epochs: []Epoch{epoch(1, custody.File, false)}}))
 	if e, err := h.config.readEpochs(); err != nil || len(e.Epochs) != 1 || e.Format != epochsFormat {
 		t.Errorf("format 2: %+v, %v", e, err)
+	}
+}
+
+// TestAnotherEpochOfTheNumber: with custody in a folder a restored ledger cannot know which
+// numbers another medium has. What that has of an epoch of the same number gives way, its key
+// too: it would not open what is written now. Whatever fails while it does, the next run
+// makes the medium good.
+func TestAnotherEpochOfTheNumber(t *testing.T) {
+	random := rand.New(rand.NewPCG(4, 4))
+	for _, effect := range disktest.Effects {
+		for n, failed := 1, true; failed; n++ {
+			h := newHouse(t)
+			h.source.add(1)
+			h.run()
+			other := h.plan
+			other.Keys = "keys2"
+			h.now = h.now.Add(7 * day)
+			_, err := h.Run(t.Context(), h.source, other, false) // epoch 2, on the other medium
+			h.must(err)
+			c := h.elsewhere()
+			h.must(h.restore(c))
+			h.source.custody, h.Backups = c.Custody, New(c)
+			h.now = h.now.Add(day)
+			h.run() // another epoch 2
+			h.source.add(1)
+			h.fsys.FailCall(n, effect)
+			_, _ = h.Run(t.Context(), h.source, other, false) // whatever it says
+			failed = h.fsys.Failed()
+			what := fmt.Sprintf("%s, %s", h.fsys.Failure(), effect)
+			h.fsys.FailNone()
+			h.fsys.Crash(disktest.Losses[random.IntN(len(disktest.Losses))], random)
+			_, err = h.Run(t.Context(), h.source, other, false)
+			h.must(err)
+			c = h.elsewhere()
+			c.Secrets = "third"
+			k, err := OpenKeySide(c, other.Keys)
+			h.must(err)
+			h.must(k.ImportKeys(t.Context(), h.identity))
+			tree, err := k.Tree()
+			h.must(err)
+			sealed, err := io.ReadAll(tree)
+			h.must(errors.Join(err, tree.Close()))
+			if plain, err := c.Custody.Open(t.Context(), k.Key(), sealed, nil); err != nil || string(plain) != "tree of 2" {
+				t.Fatalf("%s: the other medium's tree is %q, %v", what, plain, err)
+			}
+		}
 	}
 }
