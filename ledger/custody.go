@@ -102,7 +102,7 @@ func leaveEpochs(ctx context.Context, f Folder, config Config, inToken, inFolder
 	if retire {
 		return backups.RetireIn(ctx, leaves)
 	}
-	living, err := backups.LivingIn(leaves)
+	living, err := backups.LivingIn(ctx, leaves)
 	if err == nil && leaves == custody.Token && len(living) > 0 {
 		err = fmt.Errorf("%w: %v", ErrLivingEpochs, living)
 	}

@@ -110,7 +110,7 @@ func (b *restorer) run(ctx context.Context) error {
 	if err := b.goOn(ctx); err != nil {
 		return err
 	}
-	return b.keySide.Adopt()
+	return b.keySide.Adopt(ctx)
 }
 
 // restorer is one Restore under way.

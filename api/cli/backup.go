@@ -198,6 +198,10 @@ a copy that somebody made of the first one counts as well. With custody in a
 folder a copy of a key side has that key too, for the paper: with such a copy
 and the paper they could be brought back after that day as well.
 
+An epoch that was found is a key in custody that nothing else is known of: the
+ledger was restored without it, from another key side, or a crash left it. It is
+destroyed on its day like the others.
+
 Usage:
 
   medledger backup status --dir D [FLAGS]
@@ -287,12 +291,23 @@ func (p *program) statusText(s *backup.Status) error {
 	}
 	fmt.Fprintf(&out, "destroyed    %d so far\n", s.Destroyed)
 	for _, e := range s.Epochs {
-		fmt.Fprintf(&out, "epoch %d\n  made       %s\n", e.Number, e.Made.Format(time.RFC3339))
+		fmt.Fprintf(&out, "epoch %d\n", e.Number)
+		since := "since its first snapshot"
+		if e.Adopted {
+			since = "at most, for its snapshots are not known"
+			fmt.Fprintf(&out, "  found      %s, only its key: a key side that is not known here may need it\n", e.Made.Format(time.RFC3339))
+		} else {
+			fmt.Fprintf(&out, "  made       %s\n", e.Made.Format(time.RFC3339))
+		}
 		if e.Snapshot != nil {
 			fmt.Fprintf(&out, "  snapshot   %s, generation %d\n", e.Snapshot.Time.Format(time.RFC3339), e.Snapshot.Generation)
 		}
 		if e.Retired {
-			fmt.Fprintf(&out, "  retired    here; still on the media %s\n", strings.Join(e.Media, ", "))
+			media := ""
+			if len(e.Media) > 0 {
+				media = "; still on the media " + strings.Join(e.Media, ", ")
+			}
+			fmt.Fprintf(&out, "  retired    here%s\n", media)
 			continue
 		}
 		due := ""
@@ -300,7 +315,7 @@ func (p *program) statusText(s *backup.Status) error {
 			due = ", due: its key is still there"
 		}
 		fmt.Fprintf(&out, "  retires    %s%s\n", e.Retires.Format(time.RFC3339), due)
-		fmt.Fprintf(&out, "  revivable  %d destroyed since its first snapshot\n", e.Revivable)
+		fmt.Fprintf(&out, "  revivable  %d destroyed %s\n", e.Revivable, since)
 	}
 	return p.printf("%s", out.String())
 }

@@ -57,7 +57,14 @@ func TestBackupWithToken(t *testing.T) {
 	if after := keysIn(t, token); !slices.Equal(before, after) {
 		t.Errorf("a verification made of the token's keys %v: %v", before, after)
 	}
+	// A key that only a medium tells of which is not here.
+	if err := token.Create(t.Context(), "epoch-0009"); err != nil {
+		t.Fatal(err)
+	}
 	succeed(t, restore...)
+	if r := succeed(t, join([]string{"backup", "status", "--dir", elsewhere}, b.to())...); !strings.Contains(r.out, "epoch 9\n  found  ") || !strings.Contains(r.out, "revivable  1 destroyed at most") {
+		t.Errorf("status printed %s", r.out)
+	}
 	p = serve(t, elsewhere)
 	doctor.URL = p.url
 	if got := contentOf(t, doctor, kept); got != "kept" {
@@ -78,7 +85,7 @@ func TestBackupWithToken(t *testing.T) {
 		t.Errorf("keys are left in the token: %v", left)
 	}
 	t.Setenv("MEDLEDGER_CUSTODY_SOCKET", "")
-	if r := succeed(t, again...); field(t, r.out, "epoch") != "3" {
+	if r := succeed(t, again...); field(t, r.out, "epoch") != "11" {
 		t.Errorf("backup printed %s", r.out)
 	}
 	back := filepath.Join(t.TempDir(), "back")

@@ -183,6 +183,9 @@ func (p *Plan) recipients() ([]age.Recipient, error) {
 type Backups struct {
 	c  Config
 	mu sync.Mutex // held while a backup is taken, and while the epochs are read or written
+	// adopted says that the keys in custody were held to the epochs since the ledger was
+	// opened. Guarded by mu.
+	adopted bool
 
 	healthMu sync.Mutex
 	health   Health
@@ -253,7 +256,7 @@ func (b *Backups) run(ctx context.Context, src Source, p Plan, full bool) (*Repo
 	if err != nil {
 		return nil, err
 	}
-	late := c.retire(ctx, e)
+	late := errors.Join(b.adopt(ctx, e), c.retire(ctx, e))
 	p, err = p.WithDefaults()
 	if err != nil {
 		return nil, errors.Join(late, err)
@@ -315,8 +318,15 @@ func (c *Config) run(ctx context.Context, src Source, e *epochs, p *Plan, recipi
 	return report, c.saveEpochs(e)
 }
 
+// adopt adopts what is in custody. mu is held.
+func (b *Backups) adopt(ctx context.Context, e *epochs) error {
+	err := b.c.adoptDurably(ctx, e)
+	b.adopted = err == nil
+	return err
+}
+
 // Retire retires the epochs whose day has come. The next Run removes them from the key
-// side.
+// side. It looks for keys to adopt once only, for it is called often; each Run looks.
 func (b *Backups) Retire(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -324,15 +334,22 @@ func (b *Backups) Retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.c.retire(ctx, e)
+	if !b.adopted {
+		err = b.adopt(ctx, e)
+	}
+	return errors.Join(err, b.c.retire(ctx, e))
 }
 
-// LivingIn lists the epochs that are not retired and whose key is in a custody of a kind.
-func (b *Backups) LivingIn(kind custody.Kind) ([]uint64, error) {
+// LivingIn lists the epochs that are not retired and whose key is in a custody of a kind,
+// also those that would be adopted.
+func (b *Backups) LivingIn(ctx context.Context, kind custody.Kind) ([]uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e, err := b.c.readEpochs()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := b.c.adopt(ctx, e, b.c.Custody, b.c.Elsewhere); err != nil {
 		return nil, err
 	}
 	var living []uint64
@@ -345,7 +362,7 @@ func (b *Backups) LivingIn(kind custody.Kind) ([]uint64, error) {
 }
 
 // RetireIn retires the epochs whose key is in a custody of a kind before their day: nothing
-// is restored from them any more.
+// is restored from them any more. So it does with keys that no epoch is known of.
 func (b *Backups) RetireIn(ctx context.Context, kind custody.Kind) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -353,5 +370,6 @@ func (b *Backups) RetireIn(ctx context.Context, kind custody.Kind) error {
 	if err != nil {
 		return err
 	}
-	return b.c.retireThose(ctx, e, func(epoch *Epoch) bool { return epoch.Custody == kind })
+	err = b.c.adoptDurably(ctx, e)
+	return errors.Join(err, b.c.retireThose(ctx, e, func(epoch *Epoch) bool { return epoch.Custody == kind }))
 }

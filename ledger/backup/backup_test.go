@@ -348,7 +348,7 @@ func TestRunAndRestore(t *testing.T) {
 	}
 	k, err := OpenKeySide(c, keysDir)
 	h.must(err)
-	h.must(k.Adopt())
+	h.must(k.Adopt(t.Context()))
 	// The schedule goes on there.
 	h.source.custody = c.Custody
 	h.source.add(1)

@@ -94,10 +94,25 @@
 // unless they are destroyed at once, and then the backups before cannot be restored. To
 // restore only the key of the newest epoch is needed.
 //
+// A key of an epoch that is in custody and in no list is adopted: it becomes an epoch that is
+// closed, has no snapshot and no medium, and is retired as long after it was found as the
+// newest epoch is after it was made (adopted in backup-epochs, from format 3 on). So it is
+// with the token of a ledger that was restored without its folder of secrets: only the key
+// side that was taken tells of epochs, and whoever has another one and the token could
+// restore from it for ever. Numbers go on after the greatest that was seen. While such an
+// epoch lives the register is not trimmed, and a key side that has a later one than this
+// ledger made itself is refused, as one that is newer than the secrets. A key that a crash
+// left before its epoch was written looks the same, and is adopted too. Keys are looked for
+// in a restoration, in every run, with the first retirement after the ledger was opened, and
+// before the ledger moves to another custody. Their names do not say whose they are: a
+// custody, and so a token, is of one ledger.
+//
 // What a crash leaves:
 //
 //	making an epoch    before its key: nothing. Before backup-epochs: a key that sealed
-//	                   nothing, destroyed when the epoch is made. After: the epoch.
+//	                   nothing, which is adopted. After: the epoch.
+//	adopting           before backup-epochs: keys in no list, which are adopted the next
+//	                   time, for longer. After: epochs.
 //	a snapshot         before backup-epochs names the medium: nothing. Before the file
 //	                   snapshot: the snapshot before, and a tree that the next one
 //	                   replaces. After: this one, and perhaps the tree before it, which

@@ -31,6 +31,9 @@ type Epoch struct {
 	// FirstDestroyed is how many destructions there had been before its first snapshot,
 	// of which somebody may have a copy; nil if there is none, or format 1 did not say.
 	FirstDestroyed *uint64 `json:"first_destroyed,omitempty"`
+	// Adopted says that its key was found in custody, and that nothing else is known of it:
+	// Made and Closes are when that was. Snapshots under it may be on media anywhere.
+	Adopted bool `json:"adopted,omitempty"`
 }
 
 // Snapshot says what of the key tree an epoch can bring back.
@@ -50,8 +53,13 @@ func epochKey(number uint64) string { return fmt.Sprintf("epoch-%04d", number) }
 // the key side when the secrets are, and not a part of them.
 const EpochsFile = "backup-epochs"
 
-// epochsFormat is what is written. Format 1 is read still: it had no FirstDestroyed.
-const epochsFormat = 2
+// epochsFormat is what is written. Earlier ones are read still: 1 had no FirstDestroyed, and
+// none before 3 had Adopted.
+const epochsFormat = 3
+
+// maxNumber is the greatest number of an epoch. No ledger gets there, and a key that somebody
+// put into custody must not leave no number for the next epoch.
+const maxNumber = 1 << 48
 
 // epochs is the content of that file.
 type epochs struct {
@@ -75,7 +83,8 @@ type Run struct {
 func (c *Config) epochsPath() string { return filepath.Join(c.Secrets, EpochsFile) }
 
 // loadEpochs reads the epochs, to go on with them. If there are none yet there may be no
-// key of one, but for the first one, which a crash may have left.
+// key of one, but for the first one, which a crash may have left. What is in custody beside
+// them adopt finds.
 func (c *Config) loadEpochs(ctx context.Context) (*epochs, error) {
 	e, err := c.readEpochs()
 	if err != nil || e.Last > 0 {
@@ -125,7 +134,7 @@ func keysIn(ctx context.Context, in custody.Custody) (map[string]bool, error) {
 
 func parseEpochKey(name string) (uint64, bool) {
 	var n uint64
-	if _, err := fmt.Sscanf(name, "epoch-%d", &n); err != nil || n == 0 || name != epochKey(n) {
+	if _, err := fmt.Sscanf(name, "epoch-%d", &n); err != nil || n == 0 || n > maxNumber || name != epochKey(n) {
 		return 0, false
 	}
 	return n, true
@@ -138,12 +147,13 @@ func (e *epochs) check(c *Config) error {
 	if e.Origin != c.Origin {
 		return fmt.Errorf("%s is of %q: %w", c.epochsPath(), e.Origin, ErrOther)
 	}
-	last := uint64(0)
+	last := Epoch{}
 	for _, epoch := range e.Epochs {
-		if epoch.Number <= last || epoch.Number > e.Last {
+		twice := epoch.Number == last.Number && (!epoch.Adopted || epoch.Custody == last.Custody)
+		if epoch.Number == 0 || epoch.Number < last.Number || twice || epoch.Number > e.Last {
 			return fmt.Errorf("%s: %w", c.epochsPath(), ErrAltered)
 		}
-		last = epoch.Number
+		last = epoch
 	}
 	return nil
 }
@@ -165,8 +175,9 @@ func (e *epochs) find(number uint64) *Epoch {
 }
 
 // current returns the epoch whose snapshots are taken now, and makes one if the last has
-// closed, or has its key in another custody than the ledger has now. Crash after its key was made: a key that nothing was sealed with, which the
-// next call destroys. Crash after the epochs were written: the epoch.
+// closed, was adopted, or has its key in another custody than the ledger has now. Crash after
+// its key was made: a key that nothing was sealed with, which is adopted, for it looks like
+// any other. Crash after the epochs were written: the epoch.
 func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error) {
 	now := c.now()
 	if n := len(e.Epochs); n > 0 {
@@ -175,21 +186,15 @@ func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error
 		if err != nil {
 			return nil, err
 		}
-		if !last.Retired && now.Before(last.Closes) && last.Custody == c.Custody.Kind() && there[last.key()] {
+		if !last.Retired && !last.Adopted && now.Before(last.Closes) && last.Custody == c.Custody.Kind() && there[last.key()] {
 			return last, nil
 		}
 	}
 	epoch := Epoch{
 		Number: e.Last + 1, Made: now, Closes: now.Add(p.Epoch), Retires: now.Add(p.Keep), Custody: c.Custody.Kind(), Media: []string{},
 	}
-	err := c.Custody.Create(ctx, epoch.key())
-	if errors.Is(err, custody.ErrExists) {
-		// Of a key that is in no list nothing is known: it must not be used.
-		if err = c.Custody.Destroy(ctx, epoch.key()); err == nil {
-			err = c.Custody.Create(ctx, epoch.key())
-		}
-	}
-	if err != nil {
+	// Of a key of that name nothing is known: it is neither used nor destroyed.
+	if err := c.Custody.Create(ctx, epoch.key()); err != nil {
 		return nil, fmt.Errorf("making the key of epoch %d: %w", epoch.Number, err)
 	}
 	e.Last = epoch.Number
@@ -244,7 +249,11 @@ func (c *Config) custodyOf(e *Epoch) (custody.Custody, error) {
 // unreached is the last generation of the key tree whose destructions no living epoch
 // could undo: that of the newest snapshot of the epochs before the first that lives.
 // Snapshots of later epochs came later, so that they are of that generation or a later one.
+// What an adopted epoch could undo is not known: while one lives it is all.
 func (e *epochs) unreached() (generation uint64) {
+	if slices.ContainsFunc(e.Epochs, func(epoch Epoch) bool { return epoch.Adopted && !epoch.Retired }) {
+		return 0
+	}
 	for _, epoch := range e.Epochs {
 		if !epoch.Retired {
 			break

@@ -88,7 +88,7 @@ func TestWhatCouldComeBack(t *testing.T) {
 	k, err := OpenKeySide(c, "keys2")
 	h.must(err)
 	h.must(k.ImportKeys(t.Context(), h.identity))
-	h.must(k.Adopt())
+	h.must(k.Adopt(t.Context()))
 	if s, err := New(c).Status(t.Context(), h.source, second); err != nil || len(s.Epochs) != 1 || s.Epochs[0].Revivable != 3 {
 		t.Errorf("restored: %+v, %v", s, err)
 	}
@@ -371,7 +371,7 @@ func TestOnlyTheNewestKeyCounts(t *testing.T) {
 		if holder, err := k.Holder(t.Context()); err != nil || holder.Kind() != h.source.custody.Kind() {
 			t.Errorf("the newest key is in %v, %v", holder, err)
 		}
-		h.must(k.Adopt())
+		h.must(k.Adopt(t.Context()))
 		e, err := c.readEpochs()
 		h.must(err)
 		for _, epoch := range e.Epochs {

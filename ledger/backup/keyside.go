@@ -161,12 +161,11 @@ func (k keySide) putSecrets(c *Config, m *medium, p *Plan, recipients []age.Reci
 // removes. Crash after: this one, and perhaps the file of the one before, likewise.
 func (k keySide) snapshot(ctx context.Context, c *Config, src Source, e *Epoch, p *Plan, recipients []age.Recipient, data *position, checkpoint []byte) error {
 	dir := k.path(e.key())
-	if err := disk.MakeDir(k.fsys, dir, 0o700); err != nil {
+	before, err := k.before(c, e)
+	if err != nil {
 		return err
 	}
-	var before manifest
-	err := readAuthenticated(k.fsys, filepath.Join(dir, manifestFile), c.Secret, "epoch", &before)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrAltered) {
+	if err := disk.MakeDir(k.fsys, dir, 0o700); err != nil {
 		return err
 	}
 	next := manifest{
@@ -195,6 +194,22 @@ func (k keySide) snapshot(ctx context.Context, c *Config, src Source, e *Epoch, 
 	}
 	e.Snapshot = &next.Snapshot
 	return k.wipeTrees(dir, next.Tree)
+}
+
+// before reads what there is of an epoch. What is of another one of its number is removed, key
+// and all: a ledger that was restored without this medium cannot know which numbers that has.
+// Crash while it is: the rest of it, of which nothing can be restored and which the next call
+// removes, or the epoch's own snapshot replaces.
+func (k keySide) before(c *Config, e *Epoch) (*manifest, error) {
+	var m manifest
+	err := readAuthenticated(k.fsys, k.path(e.key(), manifestFile), c.Secret, "epoch", &m)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrAltered) {
+		return new(manifest), nil
+	}
+	if err == nil && !m.Made.Equal(e.Made) {
+		return new(manifest), k.remove(e.Number)
+	}
+	return &m, err
 }
 
 // wipeTrees overwrites and removes the snapshots of an epoch but one.
@@ -242,11 +257,12 @@ func (k keySide) clean(c *Config, m *medium, e *epochs) error {
 	}
 	for _, n := range numbers {
 		epoch := e.find(n)
-		if epoch != nil && !epoch.Retired {
-			continue
-		}
-		if n > e.Last {
+		living := epoch != nil && !epoch.Retired
+		if n > e.Last || living && epoch.Adopted && n > e.made() {
 			return fmt.Errorf("%s is of an epoch that the secrets here do not know: they are older than this key side; bring newer ones, or choose another folder", k.path(epochKey(n)))
+		}
+		if living {
+			continue
 		}
 		if err := k.remove(n); err != nil {
 			return fmt.Errorf("removing the retired epoch %d from the key side: %w", n, err)

@@ -211,8 +211,9 @@ func (k *KeySide) Tree() (io.ReadSeekCloser, error) {
 
 // Adopt writes the epochs of the key side into the folder of the secrets, if that does not
 // have them: the schedule goes on with them. Also those whose key is not here live until
-// their day: nobody has destroyed it.
-func (k *KeySide) Adopt() error {
+// their day: nobody has destroyed it. And so do keys of epochs in custody that this key side
+// does not tell of: another one may. Those in Elsewhere are left to the ledger that uses it. Crash before: no epochs, and the restoration is none.
+func (k *KeySide) Adopt(ctx context.Context) error {
 	var m medium
 	if err := readAuthenticated(k.c.FS, k.side.path(mediumFile), k.c.Secret, "medium", &m); err != nil {
 		return fmt.Errorf("reading what the key side is: %w", err)
@@ -232,6 +233,9 @@ func (k *KeySide) Adopt() error {
 			Media: []string{m.ID}, Snapshot: &f.Snapshot, FirstDestroyed: f.FirstDestroyed,
 		})
 		e.Run = &Run{Time: f.Snapshot.Time, Size: f.Snapshot.Size, Epoch: f.Number}
+	}
+	if _, err := k.c.adopt(ctx, e, k.c.Custody); err != nil {
+		return err
 	}
 	return k.c.saveEpochs(e)
 }

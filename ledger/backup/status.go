@@ -34,7 +34,8 @@ type EpochStatus struct {
 	// Revivable is how many destructions there were since its first snapshot: all of its
 	// snapshots, on all media, are under one key, so whoever copied the first one and has
 	// the data side could bring them back until Retires; and with a copy of key.age and an
-	// identity after that. Of an epoch from before format 2 it is all that there were.
+	// identity after that. Of an epoch from before format 2, and of one that was adopted, it
+	// is all that there were.
 	Revivable uint64 `json:"revivable"`
 	// Due says that its day has come and its key is still there.
 	Due bool `json:"due"`
@@ -83,7 +84,7 @@ func (e *Epoch) revivable(destroyed uint64) uint64 {
 	switch {
 	case e.FirstDestroyed != nil:
 		return destroyed - min(destroyed, *e.FirstDestroyed)
-	case e.Snapshot != nil: // it is not known when the first one was
+	case e.Snapshot != nil || e.Adopted: // it is not known when the first one was
 		return destroyed
 	}
 	return 0
