@@ -18,7 +18,7 @@ import (
 // least of garbage and a tenth take.
 const (
 	heapRoom      = 240 << 20 // bytes
-	goRoom        = 270 << 20 // bytes
+	goRoom        = 335 << 20 // bytes
 	least, most   = 50, 400   // percent of what is in use
 	worthIt       = 10        // percent that a change is worth: each stops the program for a moment
 	everySoOften  = time.Second

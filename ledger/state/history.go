@@ -33,8 +33,8 @@ func encode(b []byte, record events.ID, h *state.History) []byte {
 	return b
 }
 
-// decode reads what encode wrote.
-func decode(b []byte) (record events.ID, h state.History, err error) {
+// decode reads what encode wrote. The frontier is appended to space.
+func decode(b []byte, space []tlog.Hash) (record events.ID, h state.History, err error) {
 	if len(b) < len(record) {
 		return record, h, errStored
 	}
@@ -54,16 +54,21 @@ func decode(b []byte) (record events.ID, h state.History, err error) {
 	if len(b) != n*tlog.HashSize || h.Phase < state.Active || h.Phase > state.Destroyed {
 		return record, h, errStored
 	}
-	h.Frontier = make([]tlog.Hash, n, n+1)
-	for i := range h.Frontier {
-		copy(h.Frontier[i][:], b[i*tlog.HashSize:])
+	h.Frontier = space
+	for ; len(b) > 0; b = b[tlog.HashSize:] {
+		h.Frontier = append(h.Frontier, tlog.Hash(b[:tlog.HashSize]))
 	}
 	return record, h, nil
 }
 
+// few is how many hashes most frontiers have at most: those of histories of up to 255
+// events, and many longer ones.
+const few = 8
+
 // leaf returns the key and the value in the map of a stored history.
 func leaf(stored []byte) (key [32]byte, value []byte, err error) {
-	record, h, err := decode(stored)
+	var space [few]tlog.Hash // a page has many entries: allocated, each would be garbage at once
+	record, h, err := decode(stored, space[:0])
 	if err != nil {
 		return key, nil, err
 	}

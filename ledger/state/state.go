@@ -88,7 +88,7 @@ type Event struct {
 // over 200,000 records fit into the service's budget, and a start after a crash replays
 // for half a second at most.
 const (
-	dirtyBytes = 12 << 20
+	dirtyBytes = 16 << 20
 	cacheBytes = 8 << 20
 	flushEvery = 1 << 15 // events
 )
@@ -292,7 +292,7 @@ func (s *State) history(record events.ID, key tree.Key, h *state.History) error 
 	if !there {
 		return nil
 	}
-	found, kept, err := decode(stored)
+	found, kept, err := decode(stored, nil)
 	if err != nil || found != record {
 		return fmt.Errorf("the map of records is damaged; run 'medledger rebuild': %w", errStored)
 	}

@@ -68,7 +68,7 @@ func openKeyStore(ctx context.Context, cfg Config, empty bool, hook stepHook) (_
 			err = errors.Join(fmt.Errorf("opening %s: %w", path, err), k.close())
 		}
 	}()
-	if k.writer, err = openSQLite(path, "_pragma=cache_size(-8192)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", 1); err != nil {
+	if k.writer, err = openSQLite(path, "_pragma=cache_size(-2048)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", 1); err != nil {
 		return nil, err
 	}
 	if k.conn, err = k.writer.Conn(ctx); err != nil {

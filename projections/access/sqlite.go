@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS record (id BLOB PRIMARY KEY, value BLOB NOT NULL) WIT
 func load(ctx context.Context, c Config) (*Projection, error) {
 	// The copy is derived data, so it need not survive a power failure whole:
 	// with synchronous=NORMAL a torn WAL loses transactions, not consistency.
-	db, err := sql.Open("sqlite", "file:"+escape(c.Path)+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	db, err := sql.Open("sqlite", "file:"+escape(c.Path)+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=cache_size(-512)")
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", c.Path, err)
 	}

@@ -52,7 +52,7 @@ type savedState struct {
 
 func openSQLite(ctx context.Context, path string) (*sqlite, *savedState, error) {
 	name := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path) +
-		"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_pragma=cache_size(-2048)"
+		"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_pragma=cache_size(-1024)"
 	q := new(sqlite)
 	var err error
 	if q.db, err = sql.Open("sqlite", name); err != nil {

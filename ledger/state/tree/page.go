@@ -14,7 +14,7 @@ import (
 const (
 	// pageBytes is the size beyond which a page is split. Smaller pages cost more
 	// memory for the directory, larger ones more time for each change.
-	pageBytes = 2048
+	pageBytes = 1024
 	// MaxStored bounds the stored form of an entry in bytes.
 	MaxStored = 16 << 10
 
