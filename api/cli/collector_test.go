@@ -7,7 +7,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: 400, 1: 400, 48 << 20: 400, 80 << 20: 200, 120 << 20: 100, 160 << 20: 50, 335 << 20: 50, 10 << 30: 50,
+		0: 400, 1: 400, 48 << 20: 400, 80 << 20: 200, 120 << 20: 100, 160 << 20: 50, 300 << 20: 50, 10 << 30: 50,
 	} {
 		if got := percent(live); got != want {
 			t.Errorf("beside %d MiB in use: %d %%, want %d %%", live>>20, got, want)
@@ -16,7 +16,7 @@ func TestPercent(t *testing.T) {
 }
 
 func TestLimit(t *testing.T) {
-	for live, want := range map[uint64]int64{0: 335 << 20, 100 << 20: 300 << 20, 1000 << 20: 1600 << 20} {
+	for live, want := range map[uint64]int64{0: 335 << 20, 100 << 20: 335 << 20, 1000 << 20: 1600 << 20} {
 		if got := limit(live); got < want-100 || got > want {
 			t.Errorf("with %d MiB in use: %d bytes, want %d", live>>20, got, want)
 		}
