@@ -84,12 +84,12 @@ type Event struct {
 	Effect state.Effect
 }
 
-// What the map may take in memory, and lag behind on disk. With these, a million events
-// over 200,000 records fit into the service's budget, and a start after a crash replays
-// for half a second at most.
+// What the map may take in memory, and lag behind on disk. With these all of 200,000
+// records is in memory, which a million events fit into the service's budget with, and a
+// start after a crash replays for half a second at most.
 const (
 	dirtyBytes = 16 << 20
-	cacheBytes = 8 << 20
+	cacheBytes = 24 << 20
 	flushEvery = 1 << 15 // events
 )
 

@@ -64,9 +64,9 @@ func TestForgedCopies(t *testing.T) {
 			if err := errors.Join(err, db.Close()); err != nil {
 				t.Fatal(err)
 			}
-			before, _, err := parse(bytes.Clone(data), looseLeaf)
+			before, _, err := parse(bytes.Clone(data), looseLeaf, nil)
 			data[len(data)-1] ^= 1
-			after, _, afterErr := parse(data, looseLeaf)
+			after, _, afterErr := parse(data, looseLeaf, nil)
 			if err := errors.Join(err, afterErr); err != nil || hashOf(before.items) != hashOf(after.items) {
 				t.Fatalf("the hash is another, %v", err)
 			}

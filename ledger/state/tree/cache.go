@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/medledger/medledger/verifier/mpt"
 )
 
 // newPage adds a page without contents.
@@ -14,62 +16,112 @@ func (t *Tree) newPage() *page {
 	return p
 }
 
-// write gives a page new contents.
-func (t *Tree) write(p *page, depth int, entries []entry) {
-	var space []item
+// write gives a page new entries, and returns the hash of the node above them.
+func (t *Tree) write(p *page, depth int, entries []entry) mpt.Hash {
 	t.count(p, -1)
 	if p.contents != nil {
-		space = p.contents.items
-		t.entries -= len(space)
+		t.entries -= len(p.contents.items)
+		t.shut(p)
 	}
-	p.contents = encode(depth, entries, space)
+	c := encode(depth, entries, t.space())
+	p.data = c.data
 	if !p.dirty {
 		p.dirty = true
 		t.changed = append(t.changed, p)
 	}
 	t.entries += len(entries)
 	t.count(p, +1)
+	hash := hashOf(c.items)
+	t.spaces = append(t.spaces, c.items)
+	return hash
+}
+
+// space is where items can be made.
+func (t *Tree) space() []item {
+	n := len(t.spaces)
+	if n == 0 {
+		return nil
+	}
+	space := t.spaces[n-1]
+	t.spaces = t.spaces[:n-1]
+	return space
+}
+
+// shut forgets what was derived of a page.
+func (t *Tree) shut(p *page) {
+	if p.contents != nil {
+		t.spaces = append(t.spaces, p.contents.items)
+		p.contents = nil
+	}
+}
+
+// shutAll forgets what was derived of the pages that were opened for an Update.
+func (t *Tree) shutAll() {
+	for _, p := range t.opened {
+		t.shut(p)
+	}
+	clear(t.opened)
+	t.opened = t.opened[:0]
 }
 
 // count takes a page out of the sums of bytes, before it changes, or into them,
 // afterwards.
 func (t *Tree) count(p *page, sign int) {
-	if p.contents == nil {
-		return
-	}
-	size := sign * p.contents.size()
+	size := sign * cap(p.data)
 	t.loaded += size
 	if p.dirty || p.flushing {
 		t.pinned += size
 	}
 	if p.dirty {
-		t.dirty += sign * len(p.contents.data)
+		t.dirty += sign * len(p.data)
 	}
 }
 
-// load reads the page of a node into memory, if it is not there.
+// load opens the page of a node for an Update, and reads it into memory if it is not
+// there.
 func (t *Tree) load(n *node) error {
-	n.page.used = true
-	if n.page.contents != nil {
+	p := n.page
+	p.used = true
+	if p.contents != nil {
 		return nil
 	}
-	c, err := t.peek(n)
+	c, err := t.peek(n, t.space())
 	if err != nil {
 		return err
 	}
-	t.loads++
-	n.page.contents = c
-	t.count(n.page, +1)
+	if p.data == nil {
+		t.loads++
+		p.data = c.data
+		t.count(p, +1)
+	}
+	p.contents = c
+	t.opened = append(t.opened, p)
 	return nil
 }
 
-// peek returns the contents of a node's page without keeping them. What is read from
-// the file must be what was written there.
-func (t *Tree) peek(n *node) (*contents, error) {
+// peek returns the contents of a node's page without keeping them, in the space of items
+// that nobody needs any more.
+func (t *Tree) peek(n *node, space []item) (*contents, error) {
 	p := n.page
 	if p.contents != nil {
 		return p.contents, nil
 	}
+	data := p.data
+	if data == nil {
+		var err error
+		if data, err = t.readData(p); err != nil {
+			return nil, err
+		}
+	}
+	c, _, err := parse(data, t.config.Leaf, space)
+	if err != nil {
+		return nil, fmt.Errorf("page %d: %w: %w", p.row, err, ErrCopy)
+	}
+	return c, nil
+}
+
+// readData reads a page from the file, which must be what was written there.
+func (t *Tree) readData(p *page) ([]byte, error) {
 	var data []byte
 	err := t.readPage.QueryRow(p.row).Scan(&data)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -81,11 +133,7 @@ func (t *Tree) peek(n *node) (*contents, error) {
 	if t.seal.digestOf(p.row, data) != p.digest {
 		return nil, fmt.Errorf("page %d is not what was written: %w", p.row, ErrCopy)
 	}
-	c, _, err := parse(data, t.config.Leaf)
-	if err != nil {
-		return nil, fmt.Errorf("page %d: %w: %w", p.row, err, ErrCopy)
-	}
-	return c, nil
+	return data, nil
 }
 
 // sweep drops pages that are in the file from memory until what is left of them is
@@ -96,12 +144,12 @@ func (t *Tree) sweep() {
 		t.hand = (t.hand + 1) % len(t.pages)
 		p := t.pages[t.hand]
 		switch {
-		case p.contents == nil || p.dirty || p.flushing:
+		case p.data == nil || p.dirty || p.flushing:
 		case p.used:
 			p.used = false
 		default:
 			t.count(p, -1)
-			p.contents = nil
+			p.data = nil
 		}
 	}
 }

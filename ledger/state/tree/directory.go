@@ -100,8 +100,7 @@ func (t *Tree) place(n *node, p *page, depth int, entries []entry) *node {
 			p = t.newPage()
 		}
 		n.page = p
-		t.write(p, depth, entries)
-		n.hash = hashOf(p.contents.items)
+		n.hash = t.write(p, depth, entries)
 		return n
 	}
 	n.page = nil

@@ -120,7 +120,7 @@ func (t *Tree) snapshot() (s snapshot, needed bool) {
 	}
 	s = snapshot{make([]change, 0, len(t.changed)), encodeHead(t.position, t.rootHash()), t.position}
 	for _, p := range t.changed {
-		s.changes = append(s.changes, change{page: p, row: p.row, data: p.contents.data, old: p.digest})
+		s.changes = append(s.changes, change{page: p, row: p.row, data: p.data, old: p.digest})
 		t.count(p, -1)
 		p.dirty, p.flushing = false, true
 		t.count(p, +1)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"unsafe"
 
 	"github.com/medledger/medledger/verifier/mpt"
 )
@@ -33,16 +32,17 @@ type Key = [keyBits / 8]byte
 // page is a page of entries, whether it is in memory or not.
 type page struct {
 	row      int64
-	contents *contents // nil if it is only in the file
-	digest   digest    // of what the file has; good if contents may be dropped
+	data     []byte    // what is written, which never changes; nil if it is only in the file
+	contents *contents // of data, while an Update needs it; nil otherwise
+	digest   digest    // of what the file has; good if data may be dropped
 
 	dirty    bool // changed since the last snapshot
 	flushing bool // in a snapshot that is not committed
 	used     bool // since the sweep came by
 }
 
-// contents are the entries of a page. data is what is written, and never changes, so
-// that a snapshot is a pointer; items is what is derived from it.
+// contents are the entries of a page. items is what is derived from data: it would take
+// as much memory again, and making it anew takes a tenth of reading data from the file.
 type contents struct {
 	data  []byte
 	items []item
@@ -53,11 +53,6 @@ type item struct {
 	key  Key
 	leaf mpt.Hash
 	end  uint32
-}
-
-// size is how much memory the contents take.
-func (c *contents) size() int {
-	return cap(c.data) + cap(c.items)*int(unsafe.Sizeof(item{}))
 }
 
 // stored returns the stored form of an entry.
@@ -130,13 +125,13 @@ func encode(depth int, entries []entry, space []item) *contents {
 	return c
 }
 
-// parse reads the data of a page. What it accepts, encode writes back unchanged. data
-// is kept.
-func parse(data []byte, leaf LeafFunc) (c *contents, depth int, err error) {
+// parse reads the data of a page, in the space of items that nobody needs any more. What
+// it accepts, encode writes back unchanged. data is kept.
+func parse(data []byte, leaf LeafFunc, space []item) (c *contents, depth int, err error) {
 	if len(data) <= pageHeader || len(data) > maxPageData {
 		return nil, 0, fmt.Errorf("a page of %d bytes", len(data))
 	}
-	c, depth = &contents{data: data}, int(binary.BigEndian.Uint16(data))
+	c, depth = &contents{data: data, items: space[:0]}, int(binary.BigEndian.Uint16(data))
 	if depth > keyBits {
 		return nil, 0, fmt.Errorf("a page at depth %d", depth)
 	}
@@ -152,7 +147,7 @@ func parse(data []byte, leaf LeafFunc) (c *contents, depth int, err error) {
 		if last := len(c.items) - 1; last >= 0 && bytes.Compare(c.items[last].key[:], e.key[:]) >= 0 {
 			return nil, 0, errors.New("entries out of order")
 		}
-		if c.items == nil { // the others are as long, as a rule
+		if cap(c.items) == 0 { // the others are as long, as a rule
 			c.items = make([]item, 0, (len(data)-at)/size+1)
 		}
 		at += size

@@ -20,7 +20,7 @@ func TestParseRefuses(t *testing.T) {
 	slices.SortFunc(pair, func(a, b entry) int { return bytes.Compare(a.key[:], b.key[:]) })
 	fork := mpt.FirstDifference(pair[0].key[:], pair[1].key[:])
 	good := encode(fork, pair, nil).data
-	if _, depth, err := parse(good, looseLeaf); err != nil || depth != fork {
+	if _, depth, err := parse(good, looseLeaf, nil); err != nil || depth != fork {
 		t.Fatalf("depth %d, %v", depth, err)
 	}
 	long := bytes.Clone(good[pageHeader:])
@@ -38,7 +38,7 @@ func TestParseRefuses(t *testing.T) {
 		"a length of 64 bits":         {0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
 		"a page longer than they are": make([]byte, maxPageData+1),
 	} {
-		if _, _, err := parse(data, looseLeaf); err == nil {
+		if _, _, err := parse(data, looseLeaf, nil); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
@@ -58,7 +58,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{0, 0})
 	f.Add([]byte{0, 0, 0x90, 0x00})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, depth, err := parse(data, looseLeaf)
+		c, depth, err := parse(data, looseLeaf, nil)
 		if err != nil {
 			return
 		}

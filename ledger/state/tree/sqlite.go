@@ -176,7 +176,7 @@ type pageRead struct {
 }
 
 // readPages reads all pages, on all cores: reading an entry costs a few hashes. It keeps
-// the contents of some while the cache has room.
+// the data of some while the cache has room.
 func (t *Tree) readPages(ctx context.Context) ([]pageRead, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -211,7 +211,7 @@ func (t *Tree) readPages(ctx context.Context) ([]pageRead, error) {
 			t.count(r.page, +1)
 			if t.loaded > t.config.CacheBytes {
 				t.count(r.page, -1)
-				r.page.contents = nil
+				r.page.data = nil
 			}
 		}
 		all = append(all, pages...)
@@ -253,12 +253,14 @@ func (t *Tree) queryPages(ctx context.Context, to chan<- []pageRow) error {
 
 func (t *Tree) parseAll(rows []pageRow) ([]pageRead, error) {
 	pages := make([]pageRead, 0, len(rows))
+	var space []item
 	for _, r := range rows {
-		c, depth, err := parse(r.data, t.config.Leaf)
+		c, depth, err := parse(r.data, t.config.Leaf, space)
 		if err != nil {
 			return nil, err
 		}
-		p := &page{row: r.id, contents: c, digest: t.seal.digestOf(r.id, r.data)}
+		space = c.items
+		p := &page{row: r.id, data: r.data, digest: t.seal.digestOf(r.id, r.data)}
 		pages = append(pages, pageRead{p, hashOf(c.items), c.items[0].key, depth, len(c.items)})
 	}
 	return pages, nil

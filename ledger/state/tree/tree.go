@@ -35,13 +35,11 @@ type Config struct {
 	// DirtyBytes is how much may have changed before it is written; 24 MB if 0. That
 	// much is in memory, and as much again while it is being written; more if the disk
 	// does not keep up, since an Update never waits for it, and at most the whole tree.
-	// What is derived of it, keys and hashes, takes three quarters as much.
 	DirtyBytes int
 	// FlushEvery is how many events the copy may lag behind before it is written;
 	// 65,536 if 0. Fewer means a shorter replay after a crash.
 	FlushEvery uint64
-	// CacheBytes is how much of what is in the file stays in memory too, with what is
-	// derived of it; 16 MB if 0.
+	// CacheBytes is how much of what is in the file stays in memory too; 16 MB if 0.
 	CacheBytes int
 }
 
@@ -90,11 +88,13 @@ type Tree struct {
 	entries  int
 	position uint64
 	changed  []*page // the dirty ones
-	loaded   int     // bytes of contents in memory
-	pinned   int     // those of pages that are dirty or flushing
-	dirty    int     // bytes of data of the dirty ones
-	hand     int     // where in pages the sweep goes on
-	written  uint64  // the position that the file has
+	opened   []*page // those whose contents an Update needs
+	spaces   [][]item
+	loaded   int    // bytes of pages in memory
+	pinned   int    // those of pages that are dirty or flushing
+	dirty    int    // bytes of data of the dirty ones
+	hand     int    // where in pages the sweep goes on
+	written  uint64 // the position that the file has
 	nextRow  int64
 	merged   []entry // space of apply
 	loads    uint64
@@ -143,6 +143,7 @@ func (t *Tree) Update(position uint64, changes [][]byte) (mpt.Hash, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.shutAll()
 	if position < t.position {
 		return mpt.Hash{}, fmt.Errorf("the state tree covers %d events already, and cannot go back to %d", t.position, position)
 	}
@@ -164,9 +165,9 @@ func (t *Tree) Update(position uint64, changes [][]byte) (mpt.Hash, error) {
 	return t.rootHash(), nil
 }
 
-// Fetch reads the pages that keys belong to into memory, for an Update that is to change
-// them: Get alone would read each of them, and Update read it again, at half of what both
-// cost. Its errors wrap ErrCopy.
+// Fetch opens the pages that keys belong to, for an Update that is to change them: Get
+// alone would read each of them, and Update read it again, at half of what both cost. Its
+// errors wrap ErrCopy.
 func (t *Tree) Fetch(keys []Key) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -210,7 +211,7 @@ func (t *Tree) Get(key Key) (stored []byte, ok bool, err error) {
 	if n == nil {
 		return nil, false, nil
 	}
-	c, err := t.peek(n)
+	c, err := t.peek(n, nil)
 	if err != nil {
 		return nil, false, err
 	}
@@ -234,7 +235,7 @@ func (t *Tree) prove(key Key) (proof, value []byte, present bool, err error) {
 		return nil, nil, false, nil
 	}
 	n, steps := t.root.pathTo(key)
-	c, err := t.peek(n)
+	c, err := t.peek(n, nil)
 	if err != nil {
 		return nil, nil, false, err
 	}
