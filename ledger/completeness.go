@@ -101,7 +101,7 @@ func (p *Completeness) begin(ctx context.Context, record events.ID) error {
 	return nil
 }
 
-// Close ends it. A bundle that was not closed is decided again for ever.
+// Close ends the reading. It must be called, or the fence goes on deciding on it.
 func (p *Completeness) Close() { p.passage.fence.leave(p.passage) }
 
 // Write writes the bundle. Events are read and written one by one, for a record may

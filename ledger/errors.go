@@ -72,7 +72,7 @@ var (
 	// checkpoints.kept, or a checkpoint that was given, shows it.
 	ErrOlder = errors.New("the ledger has signed more than this folder has, or something else, so going on from it would make two histories: 'store', 'log' or 'state' were put back from before; put the newest ones back, or restore a backup, and with --lose-events if there is none newer")
 	// ErrKept says that the file checkpoints.kept cannot be read.
-	ErrKept = errors.New("it is damaged, or another ledger's, and then nothing tells a folder from before from this one; see with 'medverify audit' and a checkpoint that somebody kept that the folder is the newest, then move this file away: it is written anew")
+	ErrKept = errors.New("the file is damaged, or another ledger's, and without it an older data folder cannot be told from this one; see with 'medverify audit --checkpoint', and what somebody kept, that this folder is the newest, then move the file away: a new one is written")
 	// ErrNoVault says that the vault of a ledger is not where it was.
 	ErrNoVault = errors.New("the ledger's vault is missing; mount it, or restore it from a backup")
 	// ErrEmpty says that the folder is marked as a ledger's, but holds no event.

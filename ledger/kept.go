@@ -28,10 +28,9 @@ import (
 // when the ledger has been opened, at most every keepEvery while it serves, and when it
 // is closed; so what was signed in the last moments before a crash is not in it.
 //
-// It is never ahead of what a crash leaves. A checkpoint is published after the events
-// and the leaf that it covers are durable, and is kept after it was published: when the
-// ledger is opened, the log has signed at least as much, and the state log comes to at
-// least as much from its leaves, before either signs anything new.
+// It is never ahead of the ledger. A checkpoint is kept after it was published, and
+// published after its events and its leaf are durable: so after any crash both logs come
+// to at least what the file says before they sign anything new.
 const keepEvery = time.Second
 
 // keptCheckpoints are verified checkpoints of both logs, of which any may be nil.
@@ -79,9 +78,9 @@ func readKept(f Folder, fsys disk.FS, log, states note.Verifier) (keptCheckpoint
 	return k, nil
 }
 
-// findKept finds the checkpoints that the logs must extend: those beside the secrets, and
-// those that were given.
-func (l *Ledger) findKept(given []keptCheckpoints) error {
+// gatherKnown sets the checkpoints that the logs must extend: those beside the secrets,
+// and those that were given.
+func (l *Ledger) gatherKnown(given []keptCheckpoints) error {
 	l.known = given
 	if l.config.restoring {
 		return nil // the restoration holds the logs to the file

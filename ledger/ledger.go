@@ -34,8 +34,8 @@ type Config struct {
 	Dir string
 	// Secrets is the folder of the secrets; DefaultCustody(Dir) if "".
 	Secrets string
-	// Helper is where the vault's root key is; if it is the zero Helper, that is in the
-	// folder of the secrets.
+	// Helper is how the process is reached that has the token with the vault's root key;
+	// if it is the zero Helper, the root key is in the folder of the secrets.
 	Helper Helper
 	// Clock tells the time; time.Now if nil. It may step back: events' times
 	// do not.
@@ -91,7 +91,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Secrets is the folder of the ledger's secrets.
+// SecretsFolder is the folder of the ledger's secrets.
 func (c Config) SecretsFolder() string {
 	if c.Secrets != "" {
 		return c.Secrets

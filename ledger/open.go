@@ -65,7 +65,7 @@ func open(ctx context.Context, config Config, origin string, how opening, given 
 	if l.keys, err = loadKeys(l.folder, config.FS, l.origin); err != nil {
 		return nil, err
 	}
-	if err = l.findKept(given); err != nil {
+	if err = l.gatherKnown(given); err != nil {
 		return nil, err
 	}
 	if err = l.openParts(ctx); err != nil {

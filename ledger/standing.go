@@ -36,7 +36,7 @@ func (l *Ledger) catchUpStanding(ctx context.Context) error {
 	last, any := l.standing.Last()
 	announced := l.state().Head().StateLog != 0
 	if announced && (!any || last.Size < l.shown) {
-		return fmt.Errorf("its last leaf is of %d events, a checkpoint of %d was shown: %w", last.Size, l.shown, state.ErrLost)
+		return fmt.Errorf("the state log's last leaf is of %d events, a checkpoint of %d was shown: %w", last.Size, l.shown, state.ErrLost)
 	}
 	// A crash may have lost the leaf of the last checkpoint.
 	if err := l.alongside(ctx, published)(); err != nil {
@@ -114,7 +114,7 @@ func (l *Ledger) checkLeaf(ctx context.Context, leaf stateformat.Leaf) error {
 		return err
 	}
 	if root != leaf.Root {
-		return fmt.Errorf("a leaf of it is of another log of %d events: %w", leaf.Size, state.ErrLost)
+		return fmt.Errorf("a leaf of the state log is of another log of %d events: %w", leaf.Size, state.ErrLost)
 	}
 	return nil
 }

@@ -61,8 +61,8 @@ type turn struct {
 	items   []*item
 	repeats []repeat
 	changes access.Changes
-	// byID are the items, before those of the turn before, which may not be in the
-	// store yet; older ones are, because the stages hand over one turn at a time.
+	// byID has the items of this turn, before those of the previous one, which may not be
+	// stored yet; older ones are, because the stages hand over one turn at a time.
 	byID, before map[events.ID]*item
 }
 
@@ -163,7 +163,7 @@ func (l *Ledger) takeMore(first *proposal, n int) []*proposal {
 }
 
 // handOver gives a turn to the second stage, and returns nil; or it returns proposals
-// that came before that was free, and that the turn has room for.
+// that came while that stage was busy and that the turn has room for.
 func (l *Ledger) handOver(t *turn) []*proposal {
 	more := l.proposals
 	if len(t.taken) >= l.config.TurnSize || t.taken[len(t.taken)-1].rotates != nil {

@@ -220,10 +220,13 @@ It prints:
   destroyed    how many destructions there were so far
   epoch N      each epoch that something is left of:
     made       when its key was made
-    snapshot   when its newest snapshot was taken, and of which root key
+    found      instead: only its key was found, in custody; a key side that is
+               not known here may need it
+    snapshot   when its newest snapshot was taken, and the generation of the
+               root key in it
     retires    when its key is destroyed; "due" if that day has come
     revivable  how many records, destroyed since its first snapshot, it could
-               bring back until then
+               bring back until then; at most, if its snapshots are not known
     retired    its key is destroyed here; the media that are named were not
                seen since, and have what is left of it
 

@@ -12,14 +12,16 @@ import (
 // is as much as is in use. A small ledger has little in use and much traffic: it
 // would collect ten times a second, for a tenth of its processor time. A large one
 // has 200 MB in use, and as much again would be more memory than its budget
-// (ledger/DESIGN.md). So what is in use and the garbage together get heapRoom, within
-// the bounds of what either may cost. Beside them lies memory that Go has freed and keeps
-// for later, 60 MB after a second of appends: all that Go has gets goRoom, or what the
-// least of garbage and a tenth take.
+// (ledger/DESIGN.md). So what is in use and the garbage together get heapRoom, but garbage
+// is never less than least, nor more than most, percent of what is in use. Beside them
+// lies memory that Go has freed and keeps for later, 60 MB after a second of appends: all
+// that Go has gets goRoom, or, if that is more, what is in use and the least of garbage
+// take, and slack percent.
 const (
 	heapRoom      = 240 << 20 // bytes
 	goRoom        = 335 << 20 // bytes
 	least, most   = 50, 400   // percent of what is in use
+	slack         = 10        // percent of what is in use
 	worthIt       = 10        // percent that a change is worth: each stops the program for a moment
 	everySoOften  = time.Second
 	liveHeapBytes = "/gc/heap/live:bytes" // as of the last collection
@@ -46,7 +48,7 @@ func collect(ctx context.Context) <-chan struct{} {
 				debug.SetGCPercent(want)
 				set = want
 			}
-			if want := limit(inUse); want < room-room/worthIt || want > room+room/worthIt {
+			if want := limit(inUse); want < room-room/100*worthIt || want > room+room/100*worthIt {
 				debug.SetMemoryLimit(want)
 				room = want
 			}
@@ -70,4 +72,4 @@ func percent(live uint64) int {
 }
 
 // limit is how much memory Go may have with so much in use.
-func limit(live uint64) int64 { return int64(max(goRoom, live/100*(100+least+10))) }
+func limit(live uint64) int64 { return int64(max(goRoom, live/100*(100+least+slack))) }

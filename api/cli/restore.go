@@ -81,7 +81,7 @@ Exit codes:
 Example:
 
   medledger restore --dir ledger --data /mnt/nas/data --keys /mnt/usb/keys \
-      --identity identity.txt --checkpoint kept --nothing-newer
+      --identity /dev/shm/identity.txt --checkpoint kept --nothing-newer
 `,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if r.checkpoint == "" && !r.NothingNewer {
@@ -185,7 +185,7 @@ Exit codes:
 Example:
 
   medledger backup verify --data /mnt/nas/data --keys /mnt/usb/keys \
-      --identity identity.txt --scratch /dev/shm/verify
+      --identity /dev/shm/identity.txt --scratch /dev/shm/verify
 `,
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := settingsOf(c)

@@ -11,7 +11,8 @@
 // is retired that key is destroyed in custody. With a token as custody it was nowhere else.
 // With a folder it is on every medium too, for the identity on paper (key.age): there it is
 // removed when the medium is seen next, and whoever has a medium that is never seen again,
-// or a copy of one, and the paper, can bring back what was destroyed for ever. The ledger calls this package, ledger/backup.go and ledger/restore.go.
+// or a copy of one, and the paper, can bring back at any later time what was destroyed
+// since. ledger/backup.go and ledger/restore.go call this package.
 //
 // # Data side
 //

@@ -193,7 +193,7 @@ func (c *Config) current(ctx context.Context, e *epochs, p *Plan) (*Epoch, error
 	epoch := Epoch{
 		Number: e.Last + 1, Made: now, Closes: now.Add(p.Epoch), Retires: now.Add(p.Keep), Custody: c.Custody.Kind(), Media: []string{},
 	}
-	// Of a key of that name nothing is known: it is neither used nor destroyed.
+	// It refuses a name that is taken: the next run adopts that key.
 	if err := c.Custody.Create(ctx, epoch.key()); err != nil {
 		return nil, fmt.Errorf("making the key of epoch %d: %w", epoch.Number, err)
 	}

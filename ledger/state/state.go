@@ -84,9 +84,9 @@ type Event struct {
 	Effect state.Effect
 }
 
-// What the map may take in memory, and lag behind on disk. With these all of 200,000
-// records is in memory, which a million events fit into the service's budget with, and a
-// start after a crash replays for half a second at most.
+// What the map may take in memory, and lag behind on disk. With these the whole map of
+// 200,000 records stays in memory, the service stays within its budget at a million
+// events, and a start after a crash replays for half a second at most.
 const (
 	dirtyBytes = 16 << 20
 	cacheBytes = 24 << 20

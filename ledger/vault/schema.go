@@ -53,9 +53,8 @@ CREATE TABLE segments (number INTEGER PRIMARY KEY, live INTEGER NOT NULL) STRICT
 // ledgerKeys are the named keys that are made with the vault.
 var ledgerKeys = []keyName{{kind: directoryKey}, {kind: indexKey}}
 
-// openSQLite opens a pool of connections. Record ids are random, so that every
-// insert touches another page of an index: cache_size (in -KiB, a connection)
-// keeps those pages in memory.
+// openSQLite opens a pool of connections. cache_size is in -KiB, for each
+// connection, and takes twice that in memory.
 func openSQLite(path, options string, connections int) (*sql.DB, error) {
 	name := url.URL{
 		Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(),

@@ -66,12 +66,12 @@ func (r *run) record(args []string) (int, error) {
 		return r.falseHistory(why, told.table(verified))
 	}
 	if s := verified.Summary; s != nil && s.Violations > 0 {
-		why := fmt.Sprintf("of the events after the end of the record's life, %s may not be. The history itself is complete:", count(s.Violations))
+		why := fmt.Sprintf("of the events after the end of the record's life, %s must not be there. The history itself is complete:", count(s.Violations))
 		return r.falseHistory(why, told.table(verified))
 	}
 	why, err := told.compare(verified, v)
 	if err != nil {
-		return CouldNotCheck, fmt.Errorf("%s: %w; give the file that 'medverify audit --keep' wrote when this log was verified, and the same --vkey", *checkpoint, err)
+		return CouldNotCheck, fmt.Errorf("%s: %w; give something of this log, such as what 'medverify audit --keep' wrote, a receipt or a history, and its --vkey", *checkpoint, err)
 	}
 	if why != "" {
 		return r.falseHistory(why, told.table(verified))
@@ -221,7 +221,7 @@ func phase(s *state.Summary, t *telling) string {
 	case s.Phase != state.Destroyed:
 		return s.Phase.String()
 	case s.Violations > 0:
-		return fmt.Sprintf("destroyed since %s; %s events followed, %s of them may not", t.destroyed, count(t.after), count(s.Violations))
+		return fmt.Sprintf("destroyed since %s; %s events followed, of which %s must not", t.destroyed, count(t.after), count(s.Violations))
 	case t.after > 0:
 		return fmt.Sprintf("destroyed since %s; nothing followed that may not, and %s that may: refusals, or readings of this history", t.destroyed, count(t.after))
 	}

@@ -108,7 +108,7 @@ func TestRecordLivedOn(t *testing.T) {
 	s.Access(record)
 	file := write(t, filepath.Join(s.folder, "bundle"), s.Bundle(record, s.Shown()).Write())
 	run(t, still(), "record", "--vkey", s.vkey, file).want(t, medverify.FoundFalse, "FOUND FALSE",
-		"of the events after the end of the record's life, 1 may not be.", "destroyed since 2026-03-01T08:00:23.000000Z; 2 events followed, 1 of them may not")
+		"of the events after the end of the record's life, 1 must not be there.", "destroyed since 2026-03-01T08:00:23.000000Z; 2 events followed, of which 1 must not")
 }
 
 func TestRecordCouldNotCheck(t *testing.T) {

@@ -16,9 +16,9 @@ import (
 	"github.com/medledger/medledger/ledger/vault"
 )
 
-// What a destruction costs grows with the number of keys in the vault, whatever the
-// events and the calls cost that it takes as well. So the key tree is measured by
-// itself, in a vault of more records than the log of a run has.
+// What a destruction costs grows with the keys in the vault; its events and its calls cost
+// the same anywhere. So the key tree is measured by itself, in a vault of more records than
+// the log of a run has.
 
 const (
 	// together is how many records are destroyed at once.

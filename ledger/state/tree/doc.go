@@ -11,14 +11,15 @@
 //
 // An entry is kept as its stored form, opaque bytes, from which Config.Leaf derives the
 // key and the value that is hashed. A page has all entries whose keys begin with the same
-// bits, as many as the page's depth; it is split by the next bit when it exceeds 2 KB. Above
+// bits, as many as the page's depth; it is split by the next bit when it exceeds 1 KB. Above
 // the pages there is the directory in memory, a trie over those bits whose nodes keep the
 // hashes of what is below, some 170 bytes a page. A batch of changes writes each page that
 // it touches anew, and computes each hash above it once.
 //
-// Of the pages there are in memory those that changed since the last flush and, up to a
-// bound, those that were used of late, with the keys and the hashes of their leaves. The
-// others are read when they are needed, and must then be what was written.
+// In memory are the data of the pages that changed since the last flush and, up to a
+// bound, of those that an Update used of late. The others are read when they are needed,
+// and must then be what was written. Keys and hashes of leaves are derived when a page is
+// opened, and forgotten after the Update.
 //
 // # File
 //

@@ -32,7 +32,7 @@ type Key = [keyBits / 8]byte
 // page is a page of entries, whether it is in memory or not.
 type page struct {
 	row      int64
-	data     []byte    // what is written, which never changes; nil if it is only in the file
+	data     []byte    // what is written; replaced, never modified; nil if only in the file
 	contents *contents // of data, while an Update needs it; nil otherwise
 	digest   digest    // of what the file has; good if data may be dropped
 

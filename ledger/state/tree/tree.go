@@ -87,14 +87,14 @@ type Tree struct {
 	pages    []*page
 	entries  int
 	position uint64
-	changed  []*page // the dirty ones
-	opened   []*page // those whose contents an Update needs
-	spaces   [][]item
-	loaded   int    // bytes of pages in memory
-	pinned   int    // those of pages that are dirty or flushing
-	dirty    int    // bytes of data of the dirty ones
-	hand     int    // where in pages the sweep goes on
-	written  uint64 // the position that the file has
+	changed  []*page  // the dirty ones
+	opened   []*page  // those whose contents an Update needs
+	spaces   [][]item // that nobody needs any more
+	loaded   int      // bytes of pages in memory
+	pinned   int      // those of pages that are dirty or flushing
+	dirty    int      // bytes of data of the dirty ones
+	hand     int      // where in pages the sweep goes on
+	written  uint64   // the position that the file has
 	nextRow  int64
 	merged   []entry // space of apply
 	loads    uint64
@@ -165,9 +165,8 @@ func (t *Tree) Update(position uint64, changes [][]byte) (mpt.Hash, error) {
 	return t.rootHash(), nil
 }
 
-// Fetch opens the pages that keys belong to, for an Update that is to change them: Get
-// alone would read each of them, and Update read it again, at half of what both cost. Its
-// errors wrap ErrCopy.
+// Fetch opens the pages that keys belong to, for an Update that is to change them:
+// without it Get and then Update would each open them. Its errors wrap ErrCopy.
 func (t *Tree) Fetch(keys []Key) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
