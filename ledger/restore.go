@@ -366,12 +366,19 @@ func (b *restorer) audit(ctx context.Context) (err error) {
 
 // count finds out what is dead without an event.
 func (b *restorer) count(ctx context.Context, l *Ledger) error {
-	logged, err := l.vault.Tombstones(ctx)
+	var living []events.ID
+	l.view(func(s *life.State) {
+		for id, r := range s.Records {
+			if r.Phase != life.Destroyed {
+				living = append(living, id)
+			}
+		}
+	})
+	live, err := l.vault.WithoutTombstone(ctx, living)
 	if err != nil {
 		return err
 	}
-	if dead := b.keySide.Snapshot().Destroyed; dead > uint64(logged) {
-		b.result.Unlogged = dead - uint64(logged)
+	if b.result.Unlogged = uint64(len(living) - len(live)); b.result.Unlogged > 0 {
 		b.config.Logger.Warn("records are dead that the log says live: they were destroyed after its last event; ask for their destruction again", "records", b.result.Unlogged)
 	}
 	return nil

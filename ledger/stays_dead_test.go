@@ -77,7 +77,7 @@ func TestDestroyedStaysDead(t *testing.T) {
 			if test.survived {
 				config.Secrets = g.config.SecretsFolder()
 			}
-			_, err := ledger.Restore(t.Context(), config, test.pick(g).from(test.r))
+			restored, err := ledger.Restore(t.Context(), config, test.pick(g).from(test.r))
 			if (err != nil) != test.refused {
 				t.Fatalf("restored: %v", err)
 			}
@@ -89,8 +89,39 @@ func TestDestroyedStaysDead(t *testing.T) {
 			}
 			g.config = config
 			g.judge()
+			unlogged := uint64(0)
+			if test.r.LoseEvents { // the log says that it lives
+				unlogged = 1
+				g.dieAgain()
+			}
+			if restored.Unlogged != unlogged {
+				t.Errorf("%d records are said to be dead without an event, want %d", restored.Unlogged, unlogged)
+			}
 		})
 	}
+}
+
+// dieAgain does what the restoration advises: it asks for the destruction again, of a
+// record that is dead and that the log says lives. The ledger goes on after it, and its
+// newest backup restores.
+func (g *graveyard) dieAgain() {
+	g.t.Helper()
+	destroyed := g.must(g.clinic.destroy(g.dead))
+	if d := destroyed.Event.Data.(*events.RecordDestroyed); d.Keys != 2 {
+		g.t.Errorf("the event says that %d keys were destroyed, want the record's and the version's", d.Keys)
+	}
+	g.close()
+	g.reopen()
+	again := newSides(g.t)
+	g.backUp(again)
+	g.close()
+	config := g.config
+	config.Dir, config.Secrets = filepath.Join(g.t.TempDir(), "again"), ""
+	if _, err := ledger.Restore(g.t.Context(), config, again.from(ledger.Restoration{NothingNewer: true})); err != nil {
+		g.t.Fatal(err)
+	}
+	g.config = config
+	g.judge()
 }
 
 // judge opens the restored ledger, reads what lives, and tries to read what is dead.
@@ -111,8 +142,8 @@ func (g *graveyard) judge() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if _, err := v.Get(g.t.Context(), g.dead, 1); err == nil {
-		g.t.Error("the vault of the restored ledger opens the destroyed record")
+	if _, err := v.Get(g.t.Context(), g.dead, 1); !errors.Is(err, vault.ErrDestroyed) {
+		g.t.Errorf("the destroyed record in the vault of the restored ledger: %v", err)
 	}
 	if err := v.Close(); err != nil {
 		g.t.Error(err)

@@ -256,7 +256,7 @@ func (b *Backups) run(ctx context.Context, src Source, p Plan, full bool) (*Repo
 	if err != nil {
 		return nil, err
 	}
-	late := errors.Join(b.adopt(ctx, e), c.retire(ctx, e))
+	late := b.adoptAndRetire(ctx, e)
 	p, err = p.WithDefaults()
 	if err != nil {
 		return nil, errors.Join(late, err)
@@ -334,9 +334,17 @@ func (b *Backups) Retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !b.adopted {
-		err = b.adopt(ctx, e)
+	if b.adopted {
+		return b.c.retire(ctx, e)
 	}
+	return b.adoptAndRetire(ctx, e)
+}
+
+// adoptAndRetire does both. If custody does not tell which keys it has, nothing is trimmed:
+// one of them may need the register.
+func (b *Backups) adoptAndRetire(ctx context.Context, e *epochs) error {
+	err := b.adopt(ctx, e)
+	e.unsure = err != nil
 	return errors.Join(err, b.c.retire(ctx, e))
 }
 

@@ -71,6 +71,8 @@ type epochs struct {
 
 	// trimmed says that nothing is remembered any more of what only retired epochs needed.
 	trimmed bool
+	// unsure says that there may be keys of epochs that are not listed.
+	unsure bool
 }
 
 // Run is a backup that was taken.
@@ -270,6 +272,9 @@ func (e *epochs) unreached() (generation uint64) {
 // That a register is damaged fails no backup, for one is needed to mend it.
 func (c *Config) trim(ctx context.Context, e *epochs) {
 	if c.Trim == nil {
+		return
+	}
+	if e.unsure {
 		return
 	}
 	if generation := e.unreached(); generation > 0 {

@@ -430,7 +430,7 @@ func TestOldContentsWithPresentKeys(t *testing.T) {
 		for i, id := range e.ids {
 			b, err := read(v, id, 1)
 			if id == dead && wantDead {
-				wantErr(t, err, ErrNotFound)
+				wantErr(t, err, ErrDestroyed)
 			} else if err != nil || !bytes.Equal(b, pattern(200+20*i)) {
 				t.Errorf("%s: record %d: %v", name, i, err)
 			}
@@ -445,8 +445,8 @@ func TestOldContentsWithPresentKeys(t *testing.T) {
 		if n := idleKeys(t, v); n != 0 {
 			t.Errorf("%s: %d keys that nothing lies under", name, n)
 		}
-		if _, err := v.Destroy(ctx, dead); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if keys, err := v.Destroy(ctx, dead); err != nil || keys != 2 {
+			t.Errorf("%s: destroyed again: %d keys, %v", name, keys, err)
 		}
 	}
 	judge("keys of after", backupKeys(t, e.v, epoch), "", true)

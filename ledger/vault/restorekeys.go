@@ -125,7 +125,7 @@ func (k *restoredKeys) join(ctx context.Context, to *sql.Conn, id vaultID, cfg C
 	if _, err := rows.visit(math.MaxInt64, nil); err != nil {
 		return err
 	}
-	if err := rows.finish(ctx, to); err != nil {
+	if err := errors.Join(rows.finish(ctx, to), rows.bury(ctx, to)); err != nil {
 		return err
 	}
 	if len(rows.left) > 0 {
@@ -147,6 +147,7 @@ func (k *restoredKeys) join(ctx context.Context, to *sql.Conn, id vaultID, cfg C
 type keyedRows struct {
 	tables []*keyedTable
 	left   []func(context.Context, *sql.Conn) error // deletions of rows without a key
+	dead   map[keyName]int                          // whose key is in no tree any more: keys
 	last   slot
 }
 
@@ -157,12 +158,14 @@ type keyedTable struct {
 	fits func(key *[keySize]byte) error
 	// drop returns what deletes the row at hand.
 	drop func() func(context.Context, *sql.Conn) error
+	// name is whose key the row at hand lies under; of a kind that is destroyed by itself.
+	name func() (keyName, bool)
 	at   slot
 	done bool
 }
 
 func openKeyedRows(ctx context.Context, on *sql.Conn) (*keyedRows, error) {
-	r := new(keyedRows)
+	r := &keyedRows{dead: make(map[keyName]int)}
 	for _, table := range []string{"versions", "documents", "owners"} {
 		if _, err := on.ExecContext(ctx, fmt.Sprintf("CREATE INDEX restored_%s ON %s (key)", table, table)); err != nil {
 			return r, err
@@ -217,6 +220,7 @@ func keyedVersions() *keyedTable {
 		drop: func() func(context.Context, *sql.Conn) error {
 			return deletion("DELETE FROM versions WHERE serial = ?", int64(at))
 		},
+		name: func() (keyName, bool) { return recordName(record), true },
 	}
 }
 
@@ -237,6 +241,7 @@ func keyedDocuments() *keyedTable {
 		drop: func() func(context.Context, *sql.Conn) error {
 			return deletion("DELETE FROM documents WHERE serial = ?", int64(at))
 		},
+		name: func() (keyName, bool) { return keyName{}, false }, // its owner's row tells
 	}
 }
 
@@ -253,6 +258,7 @@ func keyedOwners() *keyedTable {
 		drop: func() func(context.Context, *sql.Conn) error {
 			return deletion("DELETE FROM owners WHERE kind = ? AND owner = ?", int64(name.kind), append([]byte(nil), name.owner[:]...))
 		},
+		name: func() (keyName, bool) { return name, name.kind == patientKey || name.kind == accountingKey },
 	}
 }
 
@@ -275,6 +281,9 @@ func (r *keyedRows) visit(s slot, key *[keySize]byte) (fit int, err error) {
 				fit++
 			} else {
 				r.left = append(r.left, t.drop())
+				if name, dies := t.name(); dies && t.at < s {
+					r.dead[name]++
+				}
 			}
 			if err := t.next(); err != nil {
 				return fit, err
@@ -297,6 +306,23 @@ func (r *keyedRows) finish(ctx context.Context, on *sql.Conn) error {
 	for _, table := range []string{"versions", "documents", "owners"} {
 		if _, err := on.ExecContext(ctx, "DROP INDEX restored_"+table); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// bury puts tombstones on what was destroyed after the rows were backed up: its rows are
+// there, and its key is in no tree. So it is closed, as it was where it was destroyed, and
+// whoever asks for its destruction again is told what there was to destroy. The rows were
+// backed up before the tree, so that a key that is missing was there then.
+func (r *keyedRows) bury(ctx context.Context, on *sql.Conn) error {
+	for name, keys := range r.dead {
+		if name.kind == recordKey {
+			keys++ // the record's, beside those of its versions
+		}
+		_, err := on.ExecContext(ctx, "INSERT INTO destroyed (kind, owner, keys) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", int64(name.kind), name.owner[:], keys)
+		if err != nil {
+			return fmt.Errorf("burying what has no key: %w", err)
 		}
 	}
 	return nil
