@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/medledger/medledger/events/store/disk"
@@ -32,6 +33,10 @@ func openLeaves(fsys disk.FS, name string, covered uint64) (*leafFile, error) {
 		return nil, err
 	}
 	l := &leafFile{file: f}
+	// The name first: a leaf is durable only in a file that is found again.
+	if err := fsys.SyncDir(filepath.Dir(name)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	if err := l.find(covered); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
