@@ -367,8 +367,8 @@ func FuzzParts(f *testing.F) {
 	f.Add([]byte(incrementMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = readParts(bytes.NewReader(b), func(p part) error {
-			if p.offset < 0 || p.from < 0 || p.upTo < p.from || len(p.bytes) > pieceSize {
-				t.Errorf("part %+v", p)
+			if p.offset < 0 || p.from < 0 || p.upTo < p.from || len(p.bytes) > pieceSize || len(p.row) > maxBackupEntry {
+				t.Errorf("part of kind %d: %d bytes at %d, row of %d, serials %d to %d", p.kind, len(p.bytes), p.offset, len(p.row), p.from, p.upTo)
 			}
 			return nil
 		})

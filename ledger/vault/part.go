@@ -79,14 +79,13 @@ func parsePart(kind partKind, b []byte) (p part, err error) {
 	case partRow:
 		p.row = b
 	case partSegment:
-		p.segment, p.offset = f.u32(), int64(f.u64())
+		p.segment, p.offset, p.bytes = f.u32(), int64(f.u64()), f.rest
 	case partLarge:
 		p.record, p.version = f.id(), f.u32()
-		p.offset = int64(f.u64())
+		p.offset, p.bytes = int64(f.u64()), f.rest
 	case partLiving:
 		p.from, p.upTo = serial(f.u64()), serial(f.u64())
 	}
-	p.bytes = f.rest
 	if p.offset < 0 || p.from < 0 || p.upTo < p.from || kind == partSegment && p.segment == 0 || kind == partLiving && p.from == 0 {
 		return p, fmt.Errorf("kind %d with impossible fields: %w", kind, ErrBackup)
 	}
